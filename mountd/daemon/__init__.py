@@ -1,0 +1,1 @@
+"""One mount as a process: launch, readiness, control socket, signals."""

@@ -1,0 +1,1 @@
+"""A node's bytes on this machine: backing file, extents, fetching, prefetch, eviction."""

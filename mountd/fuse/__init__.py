@@ -1,0 +1,1 @@
+"""The kernel's side: pyfuse3 operations, mount options, kernel tuning."""

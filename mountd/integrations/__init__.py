@@ -1,0 +1,1 @@
+"""Ties to other tools; each module imports its tool and nothing else does."""

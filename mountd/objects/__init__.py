@@ -1,0 +1,1 @@
+"""How a store is spoken to: the interface and its capabilities, one module per service."""

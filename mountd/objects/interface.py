@@ -1,0 +1,148 @@
+"""The interface to keys and bytes that every kind of store implements, and the values that cross it.
+
+Keys are relative to the store's root: no leading slash; a key that ends in a slash is the marker of an empty directory and
+has no bytes. Every method is called from trio. Behaviours that all services share (retry, limits, deadlines) are decorators
+around an implementation, see `retry` and `limit`; what services cannot do alike is said in `Capabilities`, never guessed
+from the service's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Buffer, Sequence
+from dataclasses import dataclass
+from typing import NewType, Protocol
+
+Key = NewType("Key", str)
+Version = NewType("Version", str)
+
+ABSENT = Version("")
+"""As a precondition: there is no object under the key."""
+
+MiB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One state of one object. `size` in bytes, `mtime_ns` in nanoseconds since the epoch."""
+
+    key: Key
+    size: int
+    mtime_ns: int
+    version: Version
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage:
+    """A part of a listing, in no promised order across services.
+
+    `prefixes` are the keys' common parts up to the next slash, slash included (empty when the listing is recursive);
+    `cursor` continues the listing, `None` at its end.
+    """
+
+    objects: Sequence[ObjectInfo]
+    prefixes: Sequence[Key]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Bytes of one version: `data` starts at the offset asked for and is shorter only where the object ends."""
+
+    data: bytes
+    info: ObjectInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a store can do, and its limits in bytes.
+
+    `conditional_*`: the store itself refuses when the precondition does not hold. Without it the implementation checks
+    first and then acts, which leaves a window; users are told.
+    """
+
+    conditional_create: bool = False
+    conditional_put: bool = False
+    conditional_copy: bool = False
+    conditional_delete: bool = False
+    versioned_read: bool = False
+    part_copy: bool = False
+    read_only: bool = False
+    max_key_bytes: int = 1024
+    min_part: int = 5 * MiB
+    max_part: int = 5 * 1024 * MiB
+    max_parts: int = 10_000
+    max_object: int = 5 * 1024 * 1024 * MiB
+
+
+class Upload(Protocol):
+    """An object in the making, visible under its key only once `complete` has returned."""
+
+    async def put_part(self, number: int, offset: int, data: Buffer) -> None:
+        """Send part `number` (from 1), whose bytes belong at `offset`; sending a number again replaces that part."""
+
+    async def copy_part(self, number: int, offset: int, source: ObjectInfo, start: int, length: int) -> None:
+        """Take part `number` from bytes `[start, start + length)` of `source`, inside the store.
+
+        Raises VersionChanged when the source is no longer in that version; Unsupported without `part_copy`.
+        """
+
+    async def complete(self, numbers: Sequence[int], *, expect: Version | None = None) -> ObjectInfo:
+        """Make the object out of the parts named, in order; parts not named are dropped.
+
+        Raises VersionChanged when the key does not hold `expect`; then the upload is gone.
+        """
+
+    async def abort(self) -> None:
+        """Give the upload up and free what it holds; never fails because it is gone already."""
+
+
+class ObjectStore(Protocol):
+    """Keys and bytes. Raises the classes of `mountd.errors` and nothing else.
+
+    A precondition `expect` is `None` (any state), `ABSENT`, or the version the key must hold; where it does not hold,
+    VersionChanged is raised and nothing has changed.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    async def check(self) -> None:
+        """Prove with as little as one request that the root can be used; the error says what is wrong and what to do."""
+
+    async def stat(self, key: Key) -> ObjectInfo:
+        """Return the object's current state. Raises NotFound."""
+
+    async def list_page(
+        self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000
+    ) -> ListPage:
+        """Return one page of the objects whose keys begin with `prefix`.
+
+        `prefix` is empty or ends in a slash. Not recursive: keys with a further slash are folded into `prefixes`. The marker
+        of `prefix` itself is listed as an object. Nothing under the prefix: an empty page, not an error.
+        """
+
+    async def read_range(self, key: Key, start: int, length: int, *, version: Version | None = None) -> Chunk:
+        """Return up to `length` bytes from `start`, empty where the object ends before.
+
+        Raises NotFound; VersionChanged where `version` is given and the object is no longer in it.
+        """
+
+    async def put(self, key: Key, data: Buffer, *, expect: Version | None = None) -> ObjectInfo:
+        """Store the object in one request, all or nothing."""
+
+    async def copy(
+        self, source: ObjectInfo, target: Key, *, expect: Version | None = None, match: bool = True
+    ) -> ObjectInfo:
+        """Copy inside the store. `match`: only if the source is still in its version, else VersionChanged.
+
+        Raises NotFound when the source is gone.
+        """
+
+    async def delete(self, key: Key, *, expect: Version | None = None) -> None:
+        """Delete the object. Deleting what is not there succeeds, unless `expect` names a version (VersionChanged)."""
+
+    async def open_upload(self, key: Key) -> Upload:
+        """Begin an object that is sent in parts."""
+
+    async def aclose(self) -> None:
+        """Release connections and threads; the store is not used afterwards."""

@@ -1,0 +1,1 @@
+"""Which stores exist: flavors, the registry, credentials, the active store."""
