@@ -8,10 +8,11 @@ from the service's name.
 
 from __future__ import annotations
 
-from collections.abc import Buffer, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NewType, Protocol
 
+Buffer = bytes | bytearray | memoryview
 Key = NewType("Key", str)
 Version = NewType("Version", str)
 
