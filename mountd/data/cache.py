@@ -1,0 +1,227 @@
+"""All contents of one mount: their backing files on disk, the bound on their size, and what survives a restart.
+
+Clean bytes are kept until the disk budget is used up and are then taken away, the least recently used first. What is on
+disk from earlier mounts is known through an index and loaded when its object is opened again, so years of content cost
+nothing at start; every restored block is compared with its checksum before it is served.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import trio
+
+from mountd.data.content import Content
+from mountd.objects.interface import Key, MiB, ObjectInfo, Version
+
+# The unit in which clean bytes of a live file are taken away: one fetch's worth.
+SEGMENT = 8 * MiB
+
+# Finished contents are written to the index in batches: one transaction a second instead of one a file.
+SAVE_INTERVAL = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What the index keeps of one backing file. `checks`: block number -> CRC32C of blocks that are clean."""
+
+    id: str
+    info: ObjectInfo
+    checks: dict[int, int]
+    bytes: int
+
+
+class Index(Protocol):
+    """The lasting list of backing files. A lost or wrong row costs a fetch, never a byte."""
+
+    def find(self, key: Key, version: Version) -> Saved | None: ...
+    def save(self, rows: Sequence[Saved]) -> None: ...
+    def remove(self, ids: Sequence[str]) -> None: ...
+    def oldest(self, count: int) -> list[tuple[str, int]]: ...
+    def total(self) -> int: ...
+    def ids(self) -> set[str]: ...
+
+
+class Cache:
+    """The contents of one mount and their common budget.
+
+    Args:
+        folder: where backing files lie; made when missing.
+        limit: bytes that clean extents may use; dirty ones count but are never taken away.
+    """
+
+    def __init__(self, folder: Path, index: Index, *, limit: int) -> None:
+        self.limit = limit
+        self._folder = folder
+        self._index = index
+        self._bytes = index.total()
+        self._live: dict[str, Content] = {}
+        self._segments: OrderedDict[tuple[Content, int], None] = OrderedDict()
+        self._unsaved: dict[str, Content] = {}
+        self._over = trio.Event()
+        self._started = time.time()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that lie in backing files now."""
+        return self._bytes
+
+    def open(self, info: ObjectInfo) -> Content:
+        """Return the content of `info`, with whatever an earlier use left on disk."""
+        for content in self._unsaved.values():
+            if content.base == info and content.path.name not in self._live:
+                return self._adopt(content)
+        saved = self._index.find(info.key, info.version)
+        if saved is not None and saved.info.size == info.size and saved.id not in self._live:
+            return self._adopt(self._content(saved.id, info, checks=saved.checks))
+        return self._adopt(self._content(uuid.uuid4().hex, info))
+
+    def create(self) -> Content:
+        """Return an empty content that the store has no object for."""
+        return self._adopt(self._content(uuid.uuid4().hex, None))
+
+    def _content(self, name: str, info: ObjectInfo | None, *, checks: dict[int, int] | None = None) -> Content:
+        folder = self._folder / name[:2]
+        folder.mkdir(mode=0o700, exist_ok=True)
+        size = info.size if info else 0
+        return Content(folder / name, base=info, size=size, ledger=self, checks=checks)
+
+    def _adopt(self, content: Content) -> Content:
+        self._live[content.path.name] = content
+        self._unsaved.pop(content.path.name, None)
+        for run in content.extents:
+            self.used(content, run.start, run.end)
+        return content
+
+    def rest(self, content: Content) -> None:
+        """Nobody has the file open any more: close it and have what is clean remembered over a restart."""
+        content.close()
+        if content.base is not None and not content.pinned:
+            self._unsaved[content.path.name] = content
+
+    def leave(self, content: Content) -> None:
+        """The node is gone: keep what is clean for a later open, drop what cannot be found again."""
+        self._live.pop(content.path.name, None)
+        for segment in range(content.size // SEGMENT + 1):
+            self._segments.pop((content, segment), None)
+        if content.base is None or content.pinned or content.dirty:
+            self.drop(content)
+        else:
+            self.rest(content)
+
+    def drop(self, content: Content) -> None:
+        """Delete the content's bytes: its object is gone from the store."""
+        self._live.pop(content.path.name, None)
+        self._unsaved.pop(content.path.name, None)
+        content.discard()
+
+    def used(self, content: Content, start: int, end: int) -> None:
+        """See `content.Ledger`."""
+        for segment in range(start // SEGMENT, -(-end // SEGMENT)):
+            self._segments[content, segment] = None
+            self._segments.move_to_end((content, segment))
+
+    def grew(self, amount: int) -> None:
+        """See `content.Ledger`."""
+        self._bytes += amount
+        if self._bytes > self.limit:
+            self._over.set()
+
+    def reclaim(self, amount: int) -> bool:
+        """See `content.Ledger`."""
+        return self._evict(max(amount, SEGMENT)) > 0
+
+    async def run(self) -> None:
+        """Evict and save for as long as the mount lives; cancelling it is followed by `save`."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._evict_forever)
+            nursery.start_soon(self._save_forever)
+            nursery.start_soon(self._sweep)
+
+    async def _evict_forever(self) -> None:
+        while True:
+            await self._over.wait()
+            self._over = trio.Event()
+            # A little below the limit, so that a steady reader does not wake this task for every block.
+            if not self._evict(self._bytes - self.limit + SEGMENT) and self._bytes > self.limit:
+                await trio.sleep(0.05)  # everything is in use or dirty
+                self._over.set()
+            await trio.lowlevel.checkpoint()
+
+    def _evict(self, amount: int) -> int:
+        freed = self._evict_resting(amount)
+        for content, segment in list(self._segments):
+            if freed >= amount:
+                break
+            if content.evictable:
+                freed += content.evict(segment * SEGMENT, (segment + 1) * SEGMENT)
+                self._segments.pop((content, segment), None)
+        return freed
+
+    def _evict_resting(self, amount: int) -> int:
+        freed, gone = 0, []
+        for name, size in self._index.oldest(64):
+            if freed >= amount:
+                break
+            if name not in self._live and name not in self._unsaved:
+                self._path(name).unlink(missing_ok=True)
+                freed += size
+                gone.append(name)
+        self._index.remove(gone)
+        self._bytes -= freed
+        return freed
+
+    async def _save_forever(self) -> None:
+        while True:
+            await trio.sleep(SAVE_INTERVAL)
+            await self.save()
+
+    async def save(self) -> None:
+        """Write what is known of resting contents to the index."""
+        batch, self._unsaved = self._unsaved, {}
+        rows = []
+        for name, content in batch.items():
+            base = content.base
+            if base is None or content.dirty or content.pinned or not content.path.exists():
+                continue
+            checks = await content.checked_blocks()
+            if name not in self._live:
+                content.close()
+            if content.base is base and not content.dirty:
+                rows.append(Saved(name, base, checks, content.extents.total()))
+        if rows:
+            await trio.to_thread.run_sync(self._index.save, rows)
+
+    async def _sweep(self) -> None:
+        """Delete backing files that no row of the index knows: a crash left them."""
+
+        def sweep() -> None:
+            known = self._index.ids()
+            for path in self._folder.glob("??/*"):
+                if path.name not in known and path.stat().st_ctime < self._started:
+                    path.unlink(missing_ok=True)
+
+        await trio.to_thread.run_sync(sweep)
+
+    async def close(self) -> None:
+        """Remember everything that is clean and close all files."""
+        for content in list(self._live.values()):
+            self.leave(content)
+        await self.save()
+
+    def _path(self, name: str) -> Path:
+        return self._folder / name[:2] / name
+
+
+def free_space(folder: Path) -> int:
+    """Return the bytes that this user may still write on the disk of `folder`."""
+    stat = os.statvfs(folder)
+    return stat.f_bavail * stat.f_frsize

@@ -1,0 +1,55 @@
+"""System calls on sparse local files that Python's standard library lacks or wraps too coarsely."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+_FALLOC_FL_KEEP_SIZE = 0x01
+_FALLOC_FL_PUNCH_HOLE = 0x02
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+
+
+def punch_hole(fd: int, start: int, end: int) -> None:
+    """Give the blocks of `[start, end)` back to the disk; the range reads as zeros afterwards.
+
+    Raises OSError; a file system without holes raises EOPNOTSUPP. Source: fallocate(2).
+    """
+    if start < end and _libc.fallocate(fd, _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE, start, end - start):
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+
+
+def read_from_page_cache(fd: int, buffer: memoryview, offset: int) -> bool:
+    """Fill `buffer` from `offset` if that needs no disk access; tell whether it did.
+
+    Source: RWF_NOWAIT in preadv2(2). File systems without it answer "not now", which only costs a thread hop.
+    """
+    try:
+        return os.preadv(fd, [buffer], offset, os.RWF_NOWAIT) == len(buffer)
+    except OSError:
+        return False
+
+
+def write_all(fd: int, data: bytes | bytearray | memoryview, offset: int) -> None:
+    """Write every byte of `data` at `offset`; raises OSError when the disk is full."""
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def read_all(fd: int, start: int, end: int) -> bytes:
+    """Read `[start, end)`; what lies behind the end of the file reads as zeros, like any hole."""
+    data = os.pread(fd, end - start, start)
+    if len(data) == end - start:
+        return data
+    pieces = [data]
+    at = start + len(data)
+    while data and at < end:
+        data = os.pread(fd, end - at, at)
+        pieces.append(data)
+        at += len(data)
+    return b"".join(pieces) + bytes(end - at)

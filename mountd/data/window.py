@@ -1,0 +1,78 @@
+"""How far ahead of its readers a file is fetched. Pure.
+
+A file can have several readers at once, through one handle or many, mapped or not: streams are told apart by where they
+read, not by who reads. Heuristics per handle see chaos when several processes read one mapped file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mountd.data.extents import Span
+
+KiB, MiB = 1024, 1024 * 1024
+
+# 1 MiB + 128 KiB: Linux reads 128 KiB past a 1 MiB read, and FUSE cannot tell the two apart; without the slack every
+# random 1 MiB read would wait for a second request (after mountpoint-s3, prefetch.rs).
+INITIAL_WINDOW = MiB + 128 * KiB
+
+# A read this close behind or ahead of where a stream is expected belongs to it: the kernel's read-ahead sends its
+# requests in parallel, so they arrive out of order.
+TOLERANCE = MiB
+
+STREAMS = 16
+
+
+# Fetching goes on in steps of at most this much, so that a reader's progress by 128 KiB does not become a request.
+STEP = 8 * MiB
+
+
+@dataclass(slots=True)
+class _Stream:
+    next: int  # where the reader is expected
+    window: int
+    grow_at: int  # the window doubles once the reader gets here
+    ahead: int  # everything before this has been asked for
+
+
+class Streams:
+    """The sequential readers of one file, each with a window that doubles while it reads on.
+
+    Args:
+        limit: bytes, the largest window.
+    """
+
+    __slots__ = ("_limit", "_streams")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._streams: list[_Stream] = []
+
+    def advance(self, offset: int, size: int) -> Span:
+        """Record a read of `size` bytes and return the span to have now: often just the read."""
+        end = offset + size
+        stream = self._match(offset) or self._start(offset)
+        stream.next = max(stream.next, end)
+        if stream.next >= stream.grow_at:
+            stream.window = min(max(stream.window * 2, INITIAL_WINDOW), self._limit)
+            stream.grow_at = stream.next + stream.window // 2
+        target = stream.next + stream.window
+        if target - stream.ahead < min(stream.window // 2, STEP):
+            return Span(offset, end)
+        stream.ahead = target
+        return Span(offset, target)
+
+    def _start(self, offset: int) -> _Stream:
+        # A read from the start is most often the first of many; anywhere else it is a seek until proven otherwise.
+        window = INITIAL_WINDOW if offset == 0 else 0
+        stream = _Stream(offset, window, grow_at=offset + (window // 2 or TOLERANCE // 8), ahead=offset)
+        self._streams.insert(0, stream)
+        del self._streams[STREAMS:]
+        return stream
+
+    def _match(self, offset: int) -> _Stream | None:
+        for i, stream in enumerate(self._streams):
+            if stream.next - TOLERANCE <= offset <= stream.next + TOLERANCE // 2:
+                self._streams.insert(0, self._streams.pop(i))
+                return stream
+        return None

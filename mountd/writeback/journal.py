@@ -1,0 +1,166 @@
+"""The SQLite database that outlives the daemon: which backing files there are, and which changes are half done.
+
+Two kinds of rows with two kinds of promises. *Blobs* describe the read cache: losing one costs a fetch, so they are
+committed without waiting for the disk. *Intents* are changes of several requests, such as a rename; a row is on disk
+(fsync) before the first request goes out and is deleted after the last, so that the next mount can finish the work.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mountd.data.cache import Saved
+from mountd.errors import Corrupt
+from mountd.objects.interface import Key, ObjectInfo, Version
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS blobs (
+    id TEXT PRIMARY KEY, key TEXT NOT NULL, version TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    checks BLOB NOT NULL, bytes INTEGER NOT NULL, used REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS blobs_by_version ON blobs (key, version);
+CREATE INDEX IF NOT EXISTS blobs_by_age ON blobs (used, id, bytes);
+CREATE TABLE IF NOT EXISTS intents (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, target TEXT NOT NULL, recursive INTEGER NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A rename under way: everything at `source` (below it when `recursive`) goes to `target`."""
+
+    id: int
+    source: Key
+    target: Key
+    recursive: bool
+
+
+class Journal:
+    """One mount's database. Methods block on the disk for at most a commit; they may be called from any thread.
+
+    Raises Corrupt when the file is not a journal of ours.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        try:
+            self._db = _connect(path)
+            self._check_version(path)
+            self._db.executescript(_SCHEMA)
+        except sqlite3.DatabaseError as exc:
+            raise Corrupt(f"{path} is damaged ({exc}); move it away to start with an empty cache") from exc
+
+    def _check_version(self, path: Path) -> None:
+        (found,) = self._db.execute("PRAGMA user_version").fetchone()
+        if found not in (0, SCHEMA_VERSION):
+            raise Corrupt(f"{path} was written by another version of mountd (format {found}, not {SCHEMA_VERSION})")
+        self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def find(self, key: Key, version: Version) -> Saved | None:
+        """Return the backing file of one version of an object."""
+        with self._lock:
+            row = self._db.execute(
+                "SELECT id, size, mtime_ns, checks, bytes FROM blobs WHERE key = ? AND version = ?", (key, version)
+            ).fetchone()
+        if row is None:
+            return None
+        name, size, mtime_ns, checks, amount = row
+        return Saved(name, ObjectInfo(key, size, mtime_ns, version), _unpack(checks), amount)
+
+    def save(self, rows: Sequence[Saved]) -> None:
+        """Insert or replace rows, in one transaction."""
+        now = time.time()
+        values = [
+            (r.id, r.info.key, r.info.version, r.info.size, r.info.mtime_ns, _pack(r.checks), r.bytes, now)
+            for r in rows
+        ]
+        with self._lock, self._db:
+            self._db.executemany("REPLACE INTO blobs VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Forget backing files."""
+        if ids:
+            with self._lock, self._db:
+                self._db.executemany("DELETE FROM blobs WHERE id = ?", [(name,) for name in ids])
+
+    def oldest(self, count: int) -> list[tuple[str, int]]:
+        """Return names and sizes in bytes of the backing files that were used longest ago."""
+        with self._lock:
+            return self._db.execute("SELECT id, bytes FROM blobs ORDER BY used LIMIT ?", (count,)).fetchall()
+
+    def total(self) -> int:
+        """Return the bytes of all backing files."""
+        with self._lock:
+            return int(self._db.execute("SELECT coalesce(sum(bytes), 0) FROM blobs").fetchone()[0])
+
+    def ids(self) -> set[str]:
+        """Return the names of all backing files."""
+        with self._lock:
+            return {name for (name,) in self._db.execute("SELECT id FROM blobs")}
+
+    def begin(self, source: Key, target: Key, *, recursive: bool) -> int:
+        """Record an intent, durably; return its number."""
+        with self._lock, self._durable(), self._db:
+            cursor = self._db.execute(
+                "INSERT INTO intents (source, target, recursive) VALUES (?, ?, ?)", (source, target, recursive)
+            )
+        return int(cursor.lastrowid or 0)
+
+    def end(self, intent: int) -> None:
+        """The intent is carried out; should this row survive a crash, carrying it out again changes nothing."""
+        with self._lock, self._db:
+            self._db.execute("DELETE FROM intents WHERE id = ?", (intent,))
+
+    def intents(self) -> list[Intent]:
+        """Return what an earlier daemon began and did not end, oldest first."""
+        with self._lock:
+            rows = self._db.execute("SELECT id, source, target, recursive FROM intents ORDER BY id").fetchall()
+        return [Intent(i, Key(source), Key(target), bool(recursive)) for i, source, target, recursive in rows]
+
+    def close(self) -> None:
+        """Close the database; nothing may be called afterwards."""
+        with self._lock:
+            self._db.close()
+
+    def _durable(self) -> _Synchronous:
+        return _Synchronous(self._db)
+
+
+class _Synchronous:
+    """Commits inside the block wait for the disk. Source: PRAGMA synchronous in the SQLite documentation."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> None:
+        self._db.execute("PRAGMA synchronous = FULL")
+
+    def __exit__(self, *exc: object) -> None:
+        self._db.execute("PRAGMA synchronous = NORMAL")
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    path.touch(mode=0o600)
+    db = sqlite3.connect(path, check_same_thread=False)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = NORMAL")
+    return db
+
+
+def _pack(checks: dict[int, int]) -> bytes:
+    flat = [n for pair in sorted(checks.items()) for n in pair]
+    return struct.pack(f"<{len(flat)}I", *flat)
+
+
+def _unpack(data: bytes) -> dict[int, int]:
+    flat = struct.unpack(f"<{len(data) // 4}I", data)
+    return dict(zip(flat[::2], flat[1::2], strict=True))
