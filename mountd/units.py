@@ -1,0 +1,92 @@
+"""Sizes, durations and the like as people write them, and back. Pure; every parser raises ValueError with a full sentence."""
+
+from __future__ import annotations
+
+import math
+import re
+
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?)b?\s*", re.IGNORECASE)
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
+_WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+def parse_size(value: object) -> int:
+    """Return the bytes meant by `10GiB`, `500M`, `1.5 TB` or `4096`.
+
+    A prefix alone counts in 1024, as in `dd` and `docker`; so does one with `i`. `kB`, `MB`, `GB` count in 1000.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"{value!r} is not a size; write it like 500M, 20GiB or a number of bytes")
+    number, prefix, binary = match.groups()
+    decimal = prefix and not binary and match.group().rstrip().lower().endswith("b")
+    return int(float(number) * (1000 if decimal else 1024) ** _POWERS[prefix.lower()])
+
+
+def format_size(size: int) -> str:
+    """Return `size` bytes for people, in binary units: `1.5 GiB`."""
+    amount = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if amount == int(amount) else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} PiB"
+
+
+def parse_duration(value: object) -> float:
+    """Return the seconds meant by `1.5`, `30s`, `200ms`, `5m`, `2h`, `1d` or `inf`."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
+        return float(value)
+    if isinstance(value, str):
+        if value.strip().lower() == "inf":
+            return math.inf
+        if match := _DURATION.fullmatch(value):
+            return float(match[1]) * _SECONDS[match[2] or "s"]
+    raise ValueError(f"{value!r} is not a duration; write it in seconds like 1.5, with a unit like 30s or 5m, or inf")
+
+
+def parse_time_limit(value: object) -> float:
+    """As `parse_duration`, but more than zero: no time at all would make every request fail."""
+    if (seconds := parse_duration(value)) > 0:
+        return seconds
+    raise ValueError(f"{value!r} leaves no time; write more than 0, or inf for no limit")
+
+
+def parse_bool(value: object) -> bool:
+    """Return the truth meant by `true`, `yes`, `on`, `1` and their opposites."""
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    if word not in _WORDS:
+        raise ValueError(f"{value!r} is neither true nor false")
+    return _WORDS[word]
+
+
+def parse_count(value: object) -> int:
+    """Return a whole number of at least one."""
+    number = parse_id(value)
+    if number < 1:
+        raise ValueError(f"{value!r} is too small; write a whole number from 1 on")
+    return number
+
+
+def parse_id(value: object) -> int:
+    """Return a whole number of at least zero, such as a user id."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if isinstance(value, str) and value.strip().isdecimal():
+        return int(value)
+    raise ValueError(f"{value!r} is not a whole number from 0 on")
+
+
+def parse_umask(value: object) -> int:
+    """Return permission bits from octal digits in a string (`022`, `0o022`), or from a TOML integer (`0o022`)."""
+    digits = re.fullmatch(r"(?:0o)?([0-7]{1,4})", value.strip()) if isinstance(value, str) else None
+    bits = int(digits[1], 8) if digits else value
+    if not isinstance(bits, int) or isinstance(bits, bool) or not 0 <= bits <= 0o777:
+        raise ValueError(f"{value!r} is not a umask; write octal digits like 022")
+    return bits
