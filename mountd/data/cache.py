@@ -11,15 +11,17 @@ import os
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from mountd.data.content import Content
 from mountd.objects.interface import Key, MiB, ObjectInfo, Version
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 # The unit in which clean bytes of a live file are taken away: one fetch's worth.
 SEGMENT = 8 * MiB

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
@@ -22,7 +20,12 @@ from mountd.data import blocks, disk
 from mountd.data.extents import ExtentMap, Span, State
 from mountd.data.snapshot import Snapshot, Source
 from mountd.errors import NoSpace, from_os_error
-from mountd.objects.interface import Buffer, ObjectInfo
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+    from pathlib import Path
+
+    from mountd.objects.interface import Buffer, ObjectInfo
 
 # Up to this size a copy to or from the page cache takes less time than handing it to a thread and back.
 INLINE = 64 * 1024
@@ -67,7 +70,7 @@ class Content:
         self.base = base
         self.size = size
         self.generation = 0
-        self.settled = 0
+        self.settled = 0 if base else -1  # a new file, though empty, is something the store lacks
         self.readers = 0
         self.pinned = False
         self.extents = ExtentMap()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import trio
 
 from mountd.data import blocks
-from mountd.data.content import Content
 from mountd.data.extents import ExtentMap, Span
 from mountd.data.window import Streams
 from mountd.errors import MountdError, NoSpace, NotFound, Stale, Unavailable, VersionChanged
 from mountd.objects.interface import MiB, ObjectStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from mountd.data.content import Content
 
 # One request for 8 MiB costs a service little more than one for 1 MiB, and eight of them in flight fill a fast link.
 RANGE = 8 * MiB
@@ -157,9 +161,7 @@ class Fetcher:
             if base is None:
                 raise Stale("the file has no object in the store to read from")
             try:
-                chunk = await self._store.read_range(
-                    base.key, span.start, span.end - span.start, version=base.version
-                )
+                chunk = await self._store.read_range(base.key, span.start, span.end - span.start, version=base.version)
             except (NotFound, VersionChanged) as exc:
                 if content.base is base:
                     raise Stale(f"{base.key}: the version that was opened is no longer in the store") from exc
@@ -178,4 +180,3 @@ def _lacking(content: Content, flights: Iterable[_Flight], wanted: Span) -> Iter
         for gap in under_way.spans(*absent, None):
             for start in range(gap.start, gap.end, RANGE):
                 yield Span(start, min(start + RANGE, gap.end))
-

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mountd.data import disk
 from mountd.data.extents import ExtentMap, Span, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
 class Fate(enum.IntEnum):

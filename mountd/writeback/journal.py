@@ -11,13 +11,16 @@ import sqlite3
 import struct
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mountd.data.cache import Saved
 from mountd.errors import Corrupt
-from mountd.objects.interface import Key, ObjectInfo, Version
+from mountd.objects.interface import ABSENT, Key, ObjectInfo, Version
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 SCHEMA_VERSION = 1
 
@@ -29,19 +32,25 @@ CREATE TABLE IF NOT EXISTS blobs (
 CREATE INDEX IF NOT EXISTS blobs_by_version ON blobs (key, version);
 CREATE INDEX IF NOT EXISTS blobs_by_age ON blobs (used, id, bytes);
 CREATE TABLE IF NOT EXISTS intents (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, target TEXT NOT NULL, recursive INTEGER NOT NULL
+    id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, target TEXT NOT NULL, recursive INTEGER NOT NULL,
+    version TEXT NOT NULL, expect TEXT NOT NULL
 );
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A rename under way: everything at `source` (below it when `recursive`) goes to `target`."""
+    """A rename under way: everything at `source` (below it when `recursive`) goes to `target`.
+
+    Of a file: `version` is what is moved, `expect` what the target held before.
+    """
 
     id: int
     source: Key
     target: Key
     recursive: bool
+    version: Version
+    expect: Version
 
 
 class Journal:
@@ -107,11 +116,18 @@ class Journal:
         with self._lock:
             return {name for (name,) in self._db.execute("SELECT id FROM blobs")}
 
-    def begin(self, source: Key, target: Key, *, recursive: bool) -> int:
-        """Record an intent, durably; return its number."""
+    def begin(self, source: ObjectInfo, target: Key, *, expect: Version) -> int:
+        """Record that one object is about to move, durably; return the intent's number."""
+        return self._begin(source.key, target, False, source.version, expect)
+
+    def begin_tree(self, source: Key, target: Key) -> int:
+        """Record that everything below `source` is about to move, durably; return the intent's number."""
+        return self._begin(source, target, True, ABSENT, ABSENT)
+
+    def _begin(self, *values: str | bool) -> int:
         with self._lock, self._durable(), self._db:
             cursor = self._db.execute(
-                "INSERT INTO intents (source, target, recursive) VALUES (?, ?, ?)", (source, target, recursive)
+                "INSERT INTO intents (source, target, recursive, version, expect) VALUES (?, ?, ?, ?, ?)", values
             )
         return int(cursor.lastrowid or 0)
 
@@ -123,8 +139,10 @@ class Journal:
     def intents(self) -> list[Intent]:
         """Return what an earlier daemon began and did not end, oldest first."""
         with self._lock:
-            rows = self._db.execute("SELECT id, source, target, recursive FROM intents ORDER BY id").fetchall()
-        return [Intent(i, Key(source), Key(target), bool(recursive)) for i, source, target, recursive in rows]
+            rows = self._db.execute(
+                "SELECT id, source, target, recursive, version, expect FROM intents ORDER BY id"
+            ).fetchall()
+        return [Intent(*row[:3], bool(row[3]), *row[4:]) for row in rows]
 
     def close(self) -> None:
         """Close the database; nothing may be called afterwards."""

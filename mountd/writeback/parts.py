@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mountd.data.extents import Span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 # After this many parts the part size doubles: 10,000 parts of 8 MiB would end at 80 GiB, and services store 5 TiB.
 DOUBLE_EVERY = 1000
@@ -52,15 +55,13 @@ class Part:
     make: Make
 
 
-def plan(
-    size: int, part_size: int, *, dirty: Sequence[Span], sent: frozenset[int], copyable: int
-) -> list[Part]:
+def plan(size: int, part_size: int, *, dirty: Sequence[Span], sent: frozenset[int], copyable: int) -> list[Part]:
     """Decide part by part how an object of `size` bytes comes about with the fewest bytes sent.
 
     Args:
         dirty: sorted spans that the store does not have.
         sent: numbers of parts that lie in the store already, as they are now.
-        copyable: the object that is replaced has this many bytes that parts can be copied from; 0 where the store cannot.
+        copyable: bytes of the replaced object that parts can be copied from; 0 where the store cannot.
     """
     planned = []
     i = 0

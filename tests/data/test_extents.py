@@ -6,9 +6,7 @@ from hypothesis import strategies as st
 from mountd.data.extents import ExtentMap
 
 SIZE = 64
-edits = st.lists(
-    st.tuples(st.integers(0, SIZE), st.integers(0, SIZE), st.sampled_from([None, 1, 2])), max_size=30
-)
+edits = st.lists(st.tuples(st.integers(0, SIZE), st.integers(0, SIZE), st.sampled_from([None, 1, 2])), max_size=30)
 
 
 def build(changes):

@@ -1,0 +1,177 @@
+"""The kernel's requests, each translated into one call of the file system."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pyfuse3
+
+from mountd.errors import Unsupported
+from mountd.fuse.reply import attributes, nothing, reply
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mountd.vfs.filesystem import FileSystem
+    from mountd.vfs.nodes import Node
+
+# What df shows for a store without a limit of its own: 1 PiB, all of it free.
+_BLOCK = 4096
+_BLOCKS = 2**50 // _BLOCK
+
+
+class Operations(pyfuse3.Operations):
+    """Answers the kernel's requests about one file system."""
+
+    enable_writeback_cache = True
+    supports_dot_lookup = False
+
+    def __init__(self, fs: FileSystem) -> None:
+        super().__init__()
+        self._fs = fs
+
+    def _known(self, node: Node) -> pyfuse3.EntryAttributes:
+        return attributes(node, self._fs.namespace.valid_for(node))
+
+    def _referenced(self, node: Node) -> pyfuse3.EntryAttributes:
+        node.lookups += 1
+        return self._known(node)
+
+    @reply
+    async def lookup(self, parent_inode: int, name: bytes, ctx: Any) -> pyfuse3.EntryAttributes:
+        directory = self._fs.directory(parent_inode)
+        node = await self._fs.namespace.lookup(directory, name)
+        if node is None:
+            return nothing(self._fs.namespace.absent_for(directory, name))
+        return self._referenced(node)
+
+    @reply
+    async def getattr(self, inode: int, ctx: Any) -> pyfuse3.EntryAttributes:
+        return self._known(await self._fs.refreshed(self._fs.node(inode)))
+
+    @reply
+    async def setattr(
+        self, inode: int, attr: pyfuse3.EntryAttributes, fields: Any, fh: int | None, ctx: Any
+    ) -> pyfuse3.EntryAttributes:
+        node = self._fs.node(inode)
+        if fields.update_size:
+            await self._fs.files.truncate(self._fs.file(inode), attr.st_size, opened=fh is not None)
+        if fields.update_mode:
+            self._fs.set_mode(node, attr.st_mode)
+        known = node.attributes
+        if fields.update_uid:
+            known.uid = attr.st_uid
+        if fields.update_gid:
+            known.gid = attr.st_gid
+        if fields.update_atime:
+            known.atime_ns = attr.st_atime_ns
+        if fields.update_mtime:
+            known.mtime_ns = attr.st_mtime_ns
+        known.ctime_ns = attr.st_ctime_ns if fields.update_ctime else time.time_ns()
+        node.altered |= fields.update_uid or fields.update_gid
+        return self._known(node)
+
+    @reply
+    async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
+        for inode, lookups in inode_list:
+            self._fs.forget(inode, lookups)
+
+    @reply
+    async def opendir(self, inode: int, ctx: Any) -> int:
+        return self._fs.directories.open(self._fs.directory(inode))
+
+    @reply
+    async def readdir(self, fh: int, start_id: int, token: Any) -> None:
+        await self._fs.directories.load(fh, start_id)
+        for name, node, next_id in self._fs.directories.entries(fh, start_id):
+            if not pyfuse3.readdir_reply(token, name, self._known(node), next_id):
+                return
+            if name not in (b".", b".."):
+                node.lookups += 1
+
+    @reply
+    async def releasedir(self, fh: int) -> None:
+        self._fs.directories.release(fh)
+
+    @reply
+    async def fsyncdir(self, fh: int, datasync: bool) -> None:
+        # Names are in the store when the call that made them returns.
+        return
+
+    @reply
+    async def open(self, inode: int, flags: int, ctx: Any) -> pyfuse3.FileInfo:
+        handle = await self._fs.files.open(self._fs.file(inode), flags)
+        return pyfuse3.FileInfo(fh=handle, keep_cache=True)
+
+    @reply
+    async def create(
+        self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: Any
+    ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
+        directory = self._fs.directory(parent_inode)
+        node, handle = await self._fs.changes.create(directory, name, mode=mode, flags=flags, uid=ctx.uid, gid=ctx.gid)
+        return pyfuse3.FileInfo(fh=handle, keep_cache=True), self._referenced(node)
+
+    @reply
+    async def mknod(self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: Any) -> pyfuse3.EntryAttributes:
+        raise Unsupported("only plain files and directories can be made here")
+
+    @reply
+    async def symlink(self, parent_inode: int, name: bytes, target: bytes, ctx: Any) -> pyfuse3.EntryAttributes:
+        raise Unsupported("symbolic links cannot be made here")
+
+    @reply
+    async def link(self, inode: int, new_parent_inode: int, new_name: bytes, ctx: Any) -> pyfuse3.EntryAttributes:
+        raise Unsupported("hard links cannot be made here")
+
+    @reply
+    async def read(self, fh: int, off: int, size: int) -> memoryview | bytes:  # type: ignore[override]
+        # pyfuse3 takes any buffer and copies it to the kernel before anything else runs.
+        return await self._fs.files.read(fh, off, size)
+
+    @reply
+    async def write(self, fh: int, off: int, buf: bytes) -> int:
+        return await self._fs.files.write(fh, off, buf)
+
+    @reply
+    async def flush(self, fh: int) -> None:
+        await self._fs.files.flush(self._fs.files.node(fh))
+
+    @reply
+    async def fsync(self, fh: int, datasync: bool) -> None:
+        await self._fs.files.flush(self._fs.files.node(fh))
+
+    @reply
+    async def release(self, fh: int) -> None:
+        await self._fs.files.release(fh)
+
+    @reply
+    async def mkdir(self, parent_inode: int, name: bytes, mode: int, ctx: Any) -> pyfuse3.EntryAttributes:
+        directory = self._fs.directory(parent_inode)
+        node = await self._fs.changes.mkdir(directory, name, mode=mode, uid=ctx.uid, gid=ctx.gid)
+        return self._referenced(node)
+
+    @reply
+    async def unlink(self, parent_inode: int, name: bytes, ctx: Any) -> None:
+        await self._fs.changes.unlink(self._fs.directory(parent_inode), name)
+
+    @reply
+    async def rmdir(self, parent_inode: int, name: bytes, ctx: Any) -> None:
+        await self._fs.changes.rmdir(self._fs.directory(parent_inode), name)
+
+    @reply
+    async def rename(
+        self, parent_inode_old: int, name_old: bytes, parent_inode_new: int, name_new: bytes, flags: int, ctx: Any
+    ) -> None:
+        source = self._fs.directory(parent_inode_old), name_old
+        target = self._fs.directory(parent_inode_new), name_new
+        await self._fs.renames.rename(source, target, flags=flags)
+
+    @reply
+    async def statfs(self, ctx: Any) -> pyfuse3.StatvfsData:
+        data = pyfuse3.StatvfsData()
+        data.f_bsize = data.f_frsize = _BLOCK
+        data.f_blocks = data.f_bfree = data.f_bavail = _BLOCKS
+        data.f_files = data.f_ffree = data.f_favail = 2**32
+        data.f_namemax = 255
+        return data

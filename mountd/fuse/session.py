@@ -1,0 +1,91 @@
+"""One kernel mount: set up, tuned, served and taken down."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyfuse3
+import trio
+
+from mountd.errors import Unavailable
+from mountd.fuse.operations import Operations
+
+if TYPE_CHECKING:
+    from mountd.config import MountSettings
+    from mountd.vfs.filesystem import FileSystem
+
+log = logging.getLogger(__name__)
+
+# Requests served at a time. Each costs a buffer of 1 MiB once it has been used, and most of them only wait.
+MAX_TASKS = 64
+
+# The default of 128 KiB makes a sequential reader pay a round trip through the daemon for each of them.
+READ_AHEAD_KB = 1024
+
+
+async def serve(
+    fs: FileSystem,
+    mount_point: Path,
+    settings: MountSettings,
+    *,
+    name: str,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Mount `fs` at `mount_point` and answer the kernel until it is unmounted or `stop` is called.
+
+    `name` is shown as the source in /proc/mounts. Raises Unavailable when the kernel refuses the mount.
+    """
+    try:
+        pyfuse3.init(Operations(fs), str(mount_point), _options(settings, name))
+    except RuntimeError as exc:
+        raise Unavailable(f"the kernel refused to mount at {mount_point}: {exc}") from exc
+    try:
+        _tune(mount_point)
+        task_status.started()
+        await pyfuse3.main(max_tasks=MAX_TASKS)
+    finally:
+        pyfuse3.close(unmount=True)
+
+
+def stop() -> None:
+    """End `serve`, from the same trio run; open files lose their connection."""
+    pyfuse3.terminate()
+
+
+def _options(settings: MountSettings, name: str) -> set[str]:
+    options = {"default_permissions", "subtype=mountd", f"fsname={_escaped(name)}", "nosuid", "nodev"}
+    if settings.read_only:
+        options.add("ro")
+    if settings.allow_other:
+        options.add("allow_other")
+    return options
+
+
+def _escaped(name: str) -> str:
+    # libfuse splits options at commas; a backslash keeps one.
+    return name.encode("ascii", "replace").decode().replace("\\", "\\\\").replace(",", "\\,")
+
+
+def _tune(mount_point: Path) -> None:
+    """Ask for larger reads where this process may (root); without the right, reads are smaller and nothing else."""
+    # The mount's own attributes must not be asked for here: nobody answers yet. The device number is in mountinfo.
+    device = _device(mount_point)
+    if device is None:
+        return
+    with contextlib.suppress(OSError):
+        Path(f"/sys/class/bdi/{device}/read_ahead_kb").write_text(str(READ_AHEAD_KB))
+
+
+def _device(mount_point: Path) -> str | None:
+    wanted = os.fsencode(os.path.abspath(mount_point))
+    device = None
+    with open("/proc/self/mountinfo", "rb") as mounts:
+        for line in mounts:
+            fields = line.split()
+            if fields[4].replace(b"\\040", b" ") == wanted:
+                device = fields[2].decode()  # the last one: mounts can be stacked
+    return device

@@ -1,0 +1,263 @@
+"""Open files: reading, writing, and bringing what was written to the store.
+
+Write-through: `flush` (each close(2)) and `fsync` return when the store has acknowledged the object, or raise why it
+has not. A file that could not be stored stays dirty, is tried again with every later flush and in the background, and
+is listed as pending until it is stored.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import trio
+
+from mountd.errors import BadHandle, MountdError, Stale, VersionChanged
+from mountd.objects.interface import ABSENT, Buffer, Key, MiB, Version
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mountd.data.cache import Cache
+    from mountd.data.content import Content
+    from mountd.data.fetch import Fetcher
+    from mountd.vfs.namespace import Namespace
+    from mountd.vfs.nodes import Directory, File
+    from mountd.writeback.upload import Uploader
+
+log = logging.getLogger(__name__)
+
+# The largest read the kernel sends.
+_READ_MAX = MiB
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A file with changes that the store does not have. `error`: why the last attempt failed."""
+
+    path: str
+    bytes: int
+    error: str | None
+
+
+class Files:
+    """The files of one mount.
+
+    Args:
+        failed: told of each failure to store a file, one line.
+    """
+
+    def __init__(
+        self,
+        namespace: Namespace,
+        *,
+        cache: Cache,
+        fetcher: Fetcher,
+        uploader: Uploader,
+        failed: Callable[[str], None],
+    ) -> None:
+        self._namespace = namespace
+        self._cache = cache
+        self._fetcher = fetcher
+        self._uploader = uploader
+        self._failed = failed
+        self._handles: dict[int, File] = {}
+        self._last_handle = 0
+        self._errors: dict[File, str | None] = {}
+        # One buffer serves all reads: it is filled and handed to the kernel without an await in between.
+        self._buffer = memoryview(bytearray(_READ_MAX))
+
+    @property
+    def handles(self) -> int:
+        """How many files are open."""
+        return len(self._handles)
+
+    async def open(self, node: File, flags: int) -> int:
+        """Open a file and return its handle.
+
+        Raises Stale when the name leads to another version by now: looking it up again gives the node to open.
+        """
+        if not await self._namespace.current(node):
+            raise Stale(f"{node.key}: replaced or removed by somebody else")
+        if flags & os.O_TRUNC:
+            await self.truncate(node, 0, opened=True)
+        return self.attach(node)
+
+    def attach(self, node: File) -> int:
+        """Return a handle for a node that is known to be current."""
+        self.content(node)
+        node.opens += 1
+        self._last_handle += 1
+        self._handles[self._last_handle] = node
+        return self._last_handle
+
+    def content(self, node: File) -> Content:
+        """Return the node's bytes on this machine."""
+        if node.content is None:
+            node.content = self._cache.open(node.info) if node.info else self._cache.create()
+        return node.content
+
+    def node(self, handle: int) -> File:
+        """Return the node of an open handle. Raises BadHandle."""
+        try:
+            return self._handles[handle]
+        except KeyError:
+            raise BadHandle(f"no open file has handle {handle}") from None
+
+    async def read(self, handle: int, offset: int, size: int) -> memoryview | bytes:
+        """Return up to `size` bytes at `offset`; the memory is overwritten by the next call."""
+        node = self.node(handle)
+        return await self._fetcher.read(self.content(node), offset, self._buffer[:size])
+
+    async def write(self, handle: int, offset: int, data: Buffer) -> int:
+        """Write `data` at `offset` and return how many bytes were written: all of them."""
+        node = self.node(handle)
+        content = self.content(node)
+        await content.write(offset, data)
+        self._modified(node)
+        if not node.unlinked:
+            self._uploader.wrote(content, node.key, offset, offset + len(data))
+        return len(data)
+
+    async def truncate(self, node: File, size: int, *, opened: bool) -> None:
+        """Set a file's length. Without an open handle that will be closed later, the store has it on return."""
+        content = self.content(node)
+        if content.size != size:
+            await content.truncate(size)
+            self._modified(node)
+        if not opened and not node.opens:
+            await self.flush(node)
+            self._rest(node)
+
+    def _modified(self, node: File) -> None:
+        node.attributes.modified()
+        if not node.unlinked:
+            self._errors.setdefault(node, None)
+
+    def created(self, node: File) -> None:
+        """Note a new file, which the store lacks until it is flushed."""
+        self._errors.setdefault(node, None)
+
+    async def flush(self, node: File) -> None:
+        """Return once the store has the file as it is now.
+
+        Raises Stale when somebody else has replaced the object meanwhile: theirs stays, ours is kept beside it.
+        """
+        while True:
+            if node.parent is not None:
+                await self._namespace.settled(node.parent)
+            async with node.lock:
+                if node.parent is not None and node.parent.is_moving:
+                    continue
+                await self._store(node)
+                return
+
+    async def _store(self, node: File) -> None:
+        if node.unlinked or not node.dirty:
+            self._errors.pop(node, None)
+            return
+        try:
+            await self.store_as(node, node.key, expect=node.info.version if node.info else ABSENT)
+        except VersionChanged as exc:
+            await self._keep_beside(node)
+            raise Stale(f"{node.key}: replaced by somebody else while it was being written") from exc
+        except MountdError as exc:
+            self._errors[node] = str(exc)
+            self._failed(f"{node.key}: not stored: {exc}")
+            raise
+
+    async def store_as(self, node: File, key: Key, *, expect: Version | None) -> None:
+        """Upload the node's bytes as `key`, which must hold the version `expect`; the caller has the node's lock."""
+        content = self.content(node)
+        node.info = await self._uploader.upload(content, key, expect=expect)
+        self.stored(node)
+
+    def stored(self, node: File) -> None:
+        """The store has just acknowledged the node as it is now."""
+        if not node.dirty:
+            self._errors.pop(node, None)
+        parent = node.parent
+        if parent is not None and not node.unlinked:
+            entry = parent.entry(node.name)
+            if entry.node is node:
+                entry.checked = entry.changed = trio.current_time()
+
+    async def _keep_beside(self, node: File) -> None:
+        """Store a file that lost against somebody else's under a name of its own; nobody's bytes vanish."""
+        content = self.content(node)
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        key = Key(f"{node.key}.conflict-{socket.gethostname()}-{stamp}-{node.ino}")
+        await self._uploader.upload_beside(content, key, expect=None)
+        self._failed(f"{node.key}: replaced by somebody else while it was being written; ours is kept as {key}")
+        self._errors.pop(node, None)
+        content.settled = content.generation
+        node.unlinked = True
+        if node.parent is not None:
+            self._namespace.expire(node.parent, node.name)
+
+    async def release(self, handle: int) -> None:
+        """Close a handle. What is dirty still, because a flush failed or was never asked for, is tried once more."""
+        node = self._handles.pop(handle)
+        node.opens -= 1
+        if node.opens:
+            return
+        try:
+            await self.flush(node)
+        except MountdError as exc:
+            log.warning("%s: kept on local disk, will be tried again: %s", node.key, exc)
+        if not node.opens:
+            self._rest(node)
+
+    def _rest(self, node: File) -> None:
+        if node.content is None:
+            return
+        if node.unlinked:
+            self._cache.drop(node.content)
+            node.content = None
+        elif not node.dirty:
+            self._cache.rest(node.content)
+
+    async def detach(self, node: File) -> None:
+        """The name is going away. A handle that is open goes on working: bring here what only the store has."""
+        if node.opens:
+            content = self.content(node)
+            if content.base is not None:
+                content.pinned = True
+                await self._fetcher.hydrate(content)
+
+    async def unlinked(self, node: File) -> None:
+        """The node's object is gone; the bytes live as long as a handle does."""
+        node.unlinked = True
+        self._errors.pop(node, None)
+        if node.content is not None:
+            await self._uploader.forget(node.content)
+        if not node.opens:
+            self._rest(node)
+
+    def forget(self, node: File) -> bool:
+        """The kernel has forgotten the node: let go of it unless it is open or dirty; tell whether it is gone."""
+        if node.opens or (node.dirty and not node.unlinked):
+            return False
+        if node.content is not None:
+            self._cache.leave(node.content)
+            node.content = None
+        return True
+
+    def pending(self, below: Directory | None = None) -> list[tuple[File, Pending]]:
+        """Return the files that the store does not have as they are, all or those below a directory."""
+        return [
+            (node, Pending(node.key, node.size, error))
+            for node, error in list(self._errors.items())
+            if node.dirty and not node.unlinked and (below is None or _is_below(node, below))
+        ]
+
+
+def _is_below(node: File, directory: Directory) -> bool:
+    at = node.parent
+    while at is not None and at is not directory:
+        at = at.parent
+    return at is directory

@@ -1,0 +1,165 @@
+"""Bringing a file's snapshot to the store with the fewest bytes and requests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from mountd.data.extents import Span
+from mountd.errors import MountdError, Stale, Unavailable
+from mountd.writeback.ahead import Ahead
+from mountd.writeback.parts import Make, Part, plan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mountd.data.content import Content
+    from mountd.data.snapshot import Snapshot
+    from mountd.objects.interface import Key, ObjectInfo, ObjectStore, Upload, Version
+
+# Parts on their way at a time, over all files: enough to fill a fast link, and a bound on memory (times the part size).
+PARALLEL_PARTS = 6
+
+
+class Uploader:
+    """Uploads of one mount.
+
+    Args:
+        nursery: where parts are sent ahead.
+        part_size: bytes; raised to what the store demands. Files up to twice this size are sent in one request.
+    """
+
+    def __init__(self, store: ObjectStore, *, nursery: trio.Nursery, part_size: int) -> None:
+        self._store = store
+        self._nursery = nursery
+        self._part_size = max(part_size, store.capabilities.min_part)
+        self._limiter = trio.CapacityLimiter(PARALLEL_PARTS)
+        self._ahead: dict[Content, Ahead] = {}
+
+    def wrote(self, content: Content, key: Key, start: int, end: int) -> None:
+        """Note a write; parts that it completed start on their way."""
+        if content.size <= 2 * self._part_size:
+            return
+        ahead = self._ahead.get(content)
+        if ahead is None:
+            ahead = self._ahead[content] = Ahead(self._store, content, key, part_size=self._part_size)
+            start = 0  # what was written before the file was found to be large
+        for number, span in ahead.finished_parts(start, end):
+            self._nursery.start_soon(ahead.send, number, span, self._limiter)
+
+    async def forget(self, content: Content) -> None:
+        """The file will not be uploaded: free what was sent ahead."""
+        ahead = self._ahead.pop(content, None)
+        if ahead is not None:
+            await ahead.abort()
+
+    async def upload(self, content: Content, key: Key, *, expect: Version | None) -> ObjectInfo:
+        """Make the object `key` out of the content's present state, and mark what was sent as clean.
+
+        Raises VersionChanged when the key does not hold `expect`; then, as after any failure, the content is as dirty
+        as before.
+        """
+        snapshot, sent, ahead = await self._freeze(content)
+        try:
+            info = await self._send(content, snapshot, key, expect=expect, ahead=ahead, sent=sent)
+            content.settle(snapshot, info)
+        finally:
+            content.thaw(snapshot)
+        return info
+
+    async def upload_beside(self, content: Content, key: Key, *, expect: Version | None) -> ObjectInfo:
+        """Put the content's present state under another key; the content itself stays as it is."""
+        snapshot, _, ahead = await self._freeze(content)
+        try:
+            if ahead is not None:
+                await ahead.abort()
+            return await self._send(content, snapshot, key, expect=expect, ahead=None, sent=frozenset())
+        finally:
+            content.thaw(snapshot)
+
+    async def _freeze(self, content: Content) -> tuple[Snapshot, frozenset[int], Ahead | None]:
+        ahead = self._ahead.pop(content, None)
+        if ahead is not None:
+            await ahead.settle_flights()
+        snapshot = await content.freeze()
+        sent = ahead.sent() if ahead is not None else frozenset[int]()
+        if ahead is not None:
+            ahead.detach()
+        return snapshot, sent, ahead
+
+    async def _send(
+        self,
+        content: Content,
+        snapshot: Snapshot,
+        key: Key,
+        *,
+        expect: Version | None,
+        ahead: Ahead | None,
+        sent: frozenset[int],
+    ) -> ObjectInfo:
+        if snapshot.size <= 2 * self._part_size:
+            if ahead is not None:
+                await ahead.abort()
+            data = await self._assemble(content, snapshot, Span(0, snapshot.size))
+            return await self._store.put(key, data, expect=expect)
+        upload = await (ahead.upload() if ahead is not None else self._store.open_upload(key))
+        copyable = content.base.size if content.base and self._store.capabilities.part_copy else 0
+        planned = plan(snapshot.size, self._part_size, dirty=snapshot.dirty(), sent=sent, copyable=copyable)
+        try:
+            await self._make_parts(content, snapshot, upload, planned)
+            return await upload.complete([part.number for part in planned], expect=expect)
+        except BaseException:
+            with trio.CancelScope(shield=True), trio.move_on_after(10):
+                await _abort_quietly(upload)
+            raise
+
+    async def _make_parts(self, content: Content, snapshot: Snapshot, upload: Upload, planned: Sequence[Part]) -> None:
+        failures: list[MountdError] = []
+
+        async def make(part: Part) -> None:
+            try:
+                async with self._limiter:
+                    if not failures:
+                        await self._make_part(content, snapshot, upload, part)
+            except MountdError as exc:
+                failures.append(exc)
+
+        async with trio.open_nursery() as nursery:
+            for part in planned:
+                if part.make is not Make.KEEP:
+                    nursery.start_soon(make, part)
+        if failures:
+            raise failures[0]
+
+    async def _make_part(self, content: Content, snapshot: Snapshot, upload: Upload, part: Part) -> None:
+        start, end = part.span
+        if part.make is Make.COPY and content.base is not None:
+            await upload.copy_part(part.number, start, content.base, start, end - start)
+        else:
+            await upload.put_part(part.number, start, await self._assemble(content, snapshot, part.span))
+
+    async def _assemble(self, content: Content, snapshot: Snapshot, span: Span) -> bytearray:
+        """Return bytes of the snapshot; what is not here is read from the version that is being replaced."""
+        data, missing = await content.read_frozen(snapshot, *span)
+        snapshot.sent(*span)
+        for gap in missing:
+            if content.base is None:
+                raise Stale("bytes of the file are neither here nor in the store")
+            chunk = await self._store.read_range(
+                content.base.key, gap.start, gap.end - gap.start, version=content.base.version
+            )
+            if len(chunk.data) != gap.end - gap.start:
+                raise Unavailable(
+                    f"{content.base.key}: the store sent {len(chunk.data)} of {gap.end - gap.start} bytes"
+                )
+            data[gap.start - span.start : gap.end - span.start] = chunk.data
+        return data
+
+
+async def _abort_quietly(upload: Upload) -> None:
+    # The failure that led here is the one to report; what stays behind is swept by the bucket's lifecycle rules.
+    try:
+        await upload.abort()
+    except MountdError:
+        return
