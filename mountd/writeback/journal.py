@@ -142,7 +142,7 @@ class Journal:
             rows = self._db.execute(
                 "SELECT id, source, target, recursive, version, expect FROM intents ORDER BY id"
             ).fetchall()
-        return [Intent(*row[:3], bool(row[3]), *row[4:]) for row in rows]
+        return [Intent(i, source, target, bool(recursive), v, e) for i, source, target, recursive, v, e in rows]
 
     def close(self) -> None:
         """Close the database; nothing may be called afterwards."""

@@ -1,5 +1,7 @@
 """The extent map against the simplest model there is: one state a byte."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,7 +32,7 @@ def test_every_byte_is_in_the_state_it_was_last_set_to(changes):
 def test_runs_are_sorted_disjoint_and_maximal(changes):
     """No run touches a neighbour in the same state, so a map never holds more runs than needed."""
     runs = list(build(changes)[0])
-    for left, right in zip(runs, runs[1:], strict=False):
+    for left, right in pairwise(runs):
         assert left.end <= right.start
         assert left.end < right.start or left.state != right.state
     assert all(run.start < run.end for run in runs)
