@@ -1,4 +1,5 @@
-"""Where settings come from: the environment, the XDG folders, and the settings of a mount with their defaults and units.
+"""Where settings come from: the environment, the XDG folders, and the settings of a mount with their defaults and
+units.
 
 The only module that reads the environment. What the settings file holds is read by `settings_file`; what it says about
 stores is the business of `stores.registry`.
@@ -8,15 +9,17 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
 from mountd import units
 from mountd.errors import EXIT_CONFIG, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 GiB = 1024**3
 MiB = 1024**2
@@ -31,8 +34,8 @@ def environment_variable(name: str) -> str | None:
 class Folders:
     """Where this user's files are. Nothing is created by asking.
 
-    `config` holds `config.toml`; `state` the journals and backing files (dirty bytes: never a cache folder, which people
-    delete at will); `data` the default store; `runtime` the control sockets; `home` the default mount points.
+    `config` holds `config.toml`; `state` the journals and backing files (dirty bytes: never a cache folder, which
+    people delete at will); `data` the default store; `runtime` the control sockets; `home` the default mount points.
     """
 
     config: Path
@@ -75,8 +78,9 @@ def _config_folder() -> Path:
 
 
 def _runtime_folder() -> Path:
-    # Not platformdirs: it warns, and falls back to another folder, depending on the mode of XDG_RUNTIME_DIR, so two calls
-    # could look for the same socket in two places. Here the folder of our own is checked instead (`private_folder`).
+    # Not platformdirs: it warns, and falls back to another folder, depending on the mode of XDG_RUNTIME_DIR, so two
+    # calls could look for the same socket in two places. Here the folder of our own is checked instead
+    # (`private_folder`).
     named = os.environ.get("XDG_RUNTIME_DIR", "")
     if os.path.isabs(named):
         return Path(named) / "mountd"
@@ -89,8 +93,8 @@ def _runtime_folder() -> Path:
 def private_folder(path: Path) -> Path:
     """Make `path` a folder that only this user can enter, and return it.
 
-    Raises UserError where it cannot be made, or where it is a link or somebody else's: under /tmp anybody could have put
-    it there.
+    Raises UserError where it cannot be made, or where it is a link or somebody else's: under /tmp anybody could have
+    put it there.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,8 +137,8 @@ class MountSettings:
     def merge(cls, *layers: Mapping[str, object]) -> MountSettings:
         """Return the defaults, overlaid by `layers`, the weakest first: `[mount]`, the store's own, the command line.
 
-        Values are as in TOML or as text from a command line; `None` says nothing. Raises UserError for an unknown name or
-        a value that makes no sense.
+        Values are as in TOML or as text from a command line; `None` says nothing. Raises UserError for an unknown
+        name or a value that makes no sense.
         """
         chosen: dict[str, object] = {}
         for layer in layers:

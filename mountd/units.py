@@ -1,4 +1,7 @@
-"""Sizes, durations and the like as people write them, and back. Pure; every parser raises ValueError with a full sentence."""
+"""Sizes, durations and the like as people write them, and back.
+
+Pure; every parser raises ValueError with a full sentence.
+"""
 
 from __future__ import annotations
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +18,8 @@ class StoreConfig:
         name: unique among this user's stores, safe as a folder name.
         flavor: name of the flavor that opens it.
         root: URI without a trailing slash; an absolute path for the flavor `local`.
-        options: what the flavor is opened with, as in the settings file: secrets are references (`env:NAME`, `file:PATH`),
+        options: what the flavor is opened with, as in the settings file: secrets are references (`env:NAME`,
+        `file:PATH`),
             see `credentials.resolve`.
         mount: the store's own mount settings, as in the settings file; a layer for `MountSettings.merge`.
         description: a note for people.
@@ -35,8 +38,8 @@ class StoreConfig:
     def state_name(self) -> str:
         """Name of the folder that holds this store's journal and backing files.
 
-        It depends on where the store is, not on its name alone: a name that is given to another bucket must not find the
-        first one's pending writes and send them there.
+        It depends on where the store is, not on its name alone: a name that is given to another bucket must not find
+        the first one's pending writes and send them there.
         """
         service = self.options.get("endpoint_url") or self.options.get("account_name") or self.options.get("host") or ""
         place = "\0".join((self.flavor, self.root, str(service)))

@@ -1,0 +1,181 @@
+"""The flavors that come with mountd: a folder, the object stores of three clouds, and whatever else fsspec speaks."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from mountd.errors import UserError
+from mountd.stores.flavor import Flavor, Option, Package, split_scheme
+from mountd.stores.signatures import declared_options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class LocalFlavor(Flavor):
+    """A folder of this machine, or one that it has mounted from elsewhere (NFS, another mountd)."""
+
+    name = "local"
+    description = "a folder on this machine"
+    schemes = ("file",)
+    kind = "local"
+
+    def accepts(self, scheme: str) -> bool:
+        return scheme in ("", "file")
+
+    def normalise(self, path: str) -> str:
+        """Return the absolute path of the folder; links in it are kept as they are."""
+        scheme, rest = split_scheme(path)
+        if not self.accepts(scheme):
+            raise UserError(f"flavor local takes a folder like ~/artifacts or file:///srv/artifacts, not {scheme}://")
+        if scheme and not rest.startswith("/"):
+            raise UserError(f"{path!r} names a host; a local folder is written file:///folder or /folder")
+        if not rest or "\0" in rest:
+            raise UserError("the path is empty; write a folder like ~/artifacts")
+        if scheme and ".." in rest.split("/"):
+            raise UserError(f"{path!r} holds a '..' component, which a URI must not")
+        absolute = os.path.abspath(rest if scheme else os.path.expanduser(rest))
+        return "/" + absolute.lstrip("/")  # abspath keeps two slashes in front, which POSIX allows to mean something
+
+
+_S3 = (
+    Option("key", "access key id; without it the default chain of AWS: variables, profile, instance role"),
+    Option("secret", "secret access key", secret=True, variable="AWS_SECRET_ACCESS_KEY"),
+    Option("token", "session token of temporary credentials", secret=True, variable="AWS_SESSION_TOKEN"),
+    Option("profile", "profile of ~/.aws/config and ~/.aws/credentials"),
+    Option("anon", "send unsigned requests, for public buckets", type="bool"),
+    Option("endpoint_url", "address of an S3 service other than AWS, such as https://minio.example:9000"),
+    Option("region", "region of the bucket"),
+    Option("use_ssl", "speak HTTPS (default: true)", type="bool"),
+    Option("requester_pays", "pay for the requests to somebody else's bucket", type="bool"),
+    Option("client_kwargs", 'arguments of the botocore client, such as {"verify": "/ca.pem"}', type="json"),
+    Option(
+        "config_kwargs", 'arguments of botocore\'s Config, such as {"s3": {"addressing_style": "path"}}', type="json"
+    ),
+    Option("s3_additional_kwargs", 'added to each request, such as {"ServerSideEncryption": "aws:kms"}', type="json"),
+    Option("username", "another name of key"),
+    Option("password", "another name of secret", secret=True),
+)
+
+
+class S3Flavor(Flavor):
+    """Amazon S3 and the services that speak its protocol."""
+
+    name = "s3"
+    description = "Amazon S3 and compatible services (MinIO, Ceph, SeaweedFS, R2)"
+    schemes = ("s3", "s3a")
+    kind = "s3"
+    package = Package("s3fs", "s3fs")
+    known = _S3
+
+    def options(self, root: str | None = None) -> Sequence[Option]:
+        return declared_options("s3fs", "S3FileSystem", known=self.known)
+
+    def arguments(self, root: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        arguments = dict(options)
+        region = arguments.pop("region", None)
+        if region is not None:  # s3fs hands it to botocore's client only this way
+            arguments["client_kwargs"] = {"region_name": region, **arguments.get("client_kwargs", {})}
+        return arguments
+
+
+_GCS = (
+    Option("project", "project that is billed and asked for buckets"),
+    Option(
+        "token",
+        "credentials: google_default, cloud, anon, the path of a key file, or a reference to its JSON text",
+        secret=True,
+        harmless=r"google_default|cloud|anon|browser|cache|[~/].*",
+    ),
+    Option("access", "read_only, read_write or full_control"),
+    Option("consistency", "check of uploads: none, size, md5 or crc32c"),
+    Option("endpoint_url", "address of another service that speaks the protocol"),
+    Option("requester_pays", "pay for the requests to somebody else's bucket", type="bool"),
+    Option("session_kwargs", "arguments of the HTTP session", type="json"),
+)
+
+
+class GcsFlavor(Flavor):
+    """Google Cloud Storage."""
+
+    name = "gcs"
+    description = "Google Cloud Storage"
+    schemes = ("gs", "gcs")
+    package = Package("mountd[gcs]", "gcsfs")
+    known = _GCS
+
+    def options(self, root: str | None = None) -> Sequence[Option]:
+        return declared_options("gcsfs.core", "GCSFileSystem", known=self.known)
+
+    def arguments(self, root: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        import json  # only here
+
+        arguments = dict(options)
+        token = arguments.get("token")
+        if isinstance(token, str) and token.lstrip().startswith("{"):  # the text of a key file, through a reference
+            arguments["token"] = json.loads(token)
+        return arguments
+
+
+_AZURE = (
+    Option("account_name", "storage account"),
+    Option("account_key", "key of the account", secret=True, variable="AZURE_STORAGE_KEY"),
+    Option(
+        "connection_string", "connection string of the account", secret=True, variable="AZURE_STORAGE_CONNECTION_STRING"
+    ),
+    Option("sas_token", "shared access signature", secret=True, variable="AZURE_STORAGE_SAS_TOKEN"),
+    Option("credential", "any other credential", secret=True),
+    Option("client_id", "application (service principal)"),
+    Option("client_secret", "secret of the application", secret=True, variable="AZURE_CLIENT_SECRET"),
+    Option("tenant_id", "directory of the application"),
+    Option("anon", "true: no credentials; false: azure-identity's default chain", type="bool"),
+    Option("account_host", "host of the service, for sovereign clouds and emulators"),
+)
+
+
+class AzureFlavor(Flavor):
+    """Azure Blob Storage and Data Lake Storage."""
+
+    name = "azure"
+    description = "Azure Blob Storage and Data Lake Storage"
+    schemes = ("abfs", "az", "abfss")
+    package = Package("mountd[azure]", "adlfs")
+    known = _AZURE
+
+    def options(self, root: str | None = None) -> Sequence[Option]:
+        return declared_options("adlfs", "AzureBlobFileSystem", known=self.known)
+
+
+class FsspecFlavor(Flavor):
+    """Any protocol that fsspec knows, with the options of its file system class."""
+
+    name = "fsspec"
+    description = "any other protocol of fsspec, such as sftp://, webdav://, hf://, memory://"
+    needs_bucket = False
+    any_option = True  # most classes pass on what they do not declare: sftp to paramiko, webdav to httpx
+
+    def accepts(self, scheme: str) -> bool:
+        from fsspec import available_protocols  # here, so that nothing imports fsspec for the other flavors
+
+        return scheme in available_protocols()
+
+    def options(self, root: str | None = None) -> Sequence[Option]:
+        if root is None:
+            return ()
+        from fsspec.registry import known_implementations
+
+        entry = known_implementations.get(split_scheme(root)[0])
+        module, _, name = entry["class"].rpartition(".") if entry else ("", "", "")
+        return declared_options(module, name, known=()) if module else ()
+
+    def _wrong_scheme(self, path: str) -> str:
+        from fsspec import available_protocols
+
+        scheme = split_scheme(path)[0]
+        given = f"{scheme}:// is none of them" if scheme else f"{path!r} has none"
+        known = ", ".join(sorted(available_protocols()))
+        return f"flavor fsspec takes paths with a protocol of fsspec ({known}); {given}"
+
+
+BUILT_IN: tuple[type[Flavor], ...] = (LocalFlavor, S3Flavor, GcsFlavor, AzureFlavor, FsspecFlavor)
