@@ -156,9 +156,12 @@ class FsspecFlavor(Flavor):
     any_option = True  # most classes pass on what they do not declare: sftp to paramiko, webdav to httpx
 
     def accepts(self, scheme: str) -> bool:
+        return scheme in self.all_schemes()
+
+    def all_schemes(self) -> Sequence[str]:
         from fsspec import available_protocols  # here, so that nothing imports fsspec for the other flavors
 
-        return scheme in available_protocols()
+        return sorted(available_protocols())
 
     def options(self, root: str | None = None) -> Sequence[Option]:
         if root is None:
@@ -170,11 +173,9 @@ class FsspecFlavor(Flavor):
         return declared_options(module, name, known=()) if module else ()
 
     def _wrong_scheme(self, path: str) -> str:
-        from fsspec import available_protocols
-
         scheme = split_scheme(path)[0]
         given = f"{scheme}:// is none of them" if scheme else f"{path!r} has none"
-        known = ", ".join(sorted(available_protocols()))
+        known = ", ".join(self.all_schemes())
         return f"flavor fsspec takes paths with a protocol of fsspec ({known}); {given}"
 
 

@@ -110,6 +110,10 @@ class Flavor(ABC):
         """Tell whether a root may have this scheme; it is empty for a plain path."""
         return scheme in self.schemes
 
+    def all_schemes(self) -> Sequence[str]:
+        """Return every scheme that `accepts` says yes to; longer than `schemes` only where they are not all its own."""
+        return self.schemes
+
     def options(self, root: str | None = None) -> Sequence[Option]:
         """Return `known` and what the library declares beyond it, which may depend on the root.
 

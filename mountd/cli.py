@@ -1,0 +1,140 @@
+"""The command `mountd`: finds the command that was asked for, runs it, and turns failures into one line and an exit
+code.
+
+The commands are in `mountd.commands`, each imported only when it runs, so that small ones stay fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from mountd import __version__
+from mountd.errors import (
+    EXIT_BUSY,
+    EXIT_FAILURE,
+    EXIT_UNREACHABLE,
+    BadCredentials,
+    Busy,
+    Denied,
+    MountdError,
+    NotFound,
+    Unavailable,
+    UserError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Command: module, attribute, and the line for `mountd --help`, which would otherwise need every module.
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "mount": ("mountd.commands.mount", "mount", "Mount a store at a local path."),
+    "unmount": ("mountd.commands.mount", "unmount", "Unmount a store, after its pending writes."),
+    "status": ("mountd.commands.mount", "status", "Show what is mounted and how it is doing."),
+    "sync": ("mountd.commands.mount", "sync", "Wait until everything written is in the store."),
+    "store": ("mountd.commands.store", "store", "Register stores and choose the active one."),
+    "flavor": ("mountd.commands.flavor", "flavor", "Show the kinds of stores there are."),
+    "path": ("mountd.commands.artifact", "path", "Print the local path of an artifact's URI."),
+    "uri": ("mountd.commands.artifact", "uri", "Print the URI of a local path under a mount."),
+}
+
+# What a failure of a store or a mount means for a script; first match wins, everything else is EXIT_FAILURE.
+_EXIT_CODES: tuple[tuple[type[MountdError], int], ...] = (
+    (BadCredentials, EXIT_UNREACHABLE),
+    (Denied, EXIT_UNREACHABLE),
+    (NotFound, EXIT_UNREACHABLE),
+    (Unavailable, EXIT_UNREACHABLE),
+    (Busy, EXIT_BUSY),
+)
+EXIT_INTERRUPTED = 130  # what shells report for a process that SIGINT ended
+
+
+class LazyCommands(click.Group):
+    """A group whose commands are imported when they are run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "--version", prog_name="mountd", message="%(prog)s %(version)s")
+def commands() -> None:
+    """Mount an artifact store - a folder, S3, GCS, Azure - and work on it with plain files.
+
+    \b
+    Begin without any account: the store `default` is a folder of yours.
+      mountd mount                       mount it at ~/mountd/default
+      echo hello > ~/mountd/default/a    it is in the store when the command returns
+      mountd unmount                     unmount it
+
+    \b
+    With an S3 bucket:
+      mountd store register prod --path s3://my-bucket/artifacts
+      mountd store set prod              make it the active store
+      mountd mount                       mount it at ~/mountd/prod
+      mountd path s3://my-bucket/artifacts/model.pt
+
+    Help on a command: mountd COMMAND --help. Exit codes: docs/exit-codes.md.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and end the process with its exit code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; failures are printed as one line, bugs keep their traceback."""
+    try:
+        result = commands.main(arguments, prog_name="mountd", standalone_mode=False)
+        sys.stdout.flush()  # here, so that a reader that has gone away is met inside this block
+        return result if isinstance(result, int) else 0
+    except click.UsageError as error:
+        return _usage(error)
+    except click.ClickException as error:
+        return _fail(error.format_message(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("interrupted", EXIT_INTERRUPTED)
+    except UserError as error:
+        return _fail(str(error), error.exit_code)
+    except MountdError as error:
+        return _fail(str(error) or type(error).__name__, exit_code_of(error))
+    except BrokenPipeError:
+        # As for `mountd status | head -1`; the interpreter's own flush at exit must not complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILURE
+
+
+def _usage(error: click.UsageError) -> int:
+    # A bare `mountd` or `mountd store` is an error to click from version 8.2 on, whose message is the help page.
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+        click.echo(error.format_message())
+        return error.exit_code
+    where = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
+    return _fail(error.format_message() + where, error.exit_code)
+
+
+def exit_code_of(error: MountdError) -> int:
+    """Return the exit code for a failure of a store or a mount."""
+    return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), EXIT_FAILURE)
+
+
+def _fail(message: str, exit_code: int) -> int:
+    click.echo(f"mountd: error: {' '.join(message.split())}", err=True)
+    return exit_code

@@ -1,0 +1,121 @@
+"""Which running mount holds an artifact, and mounts for the length of a block: what is behind the Python API.
+
+Cheap until something is mounted: the records of running mounts are small files, read with the standard library.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mountd import locate
+from mountd.errors import EXIT_BUSY, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from mountd.daemon.records import MountRecord
+    from mountd.stores.store import StoreConfig
+
+
+def running_mounts() -> Sequence[MountRecord]:
+    """Return the records of this user's running mounts."""
+    from mountd.daemon.records import active_mounts  # here, so that this module needs no daemon to be tested
+
+    return active_mounts()
+
+
+def path_of(uri: str, mounts: Sequence[MountRecord]) -> Path:
+    """Return the path of the artifact `uri` under that one of `mounts` whose root is closest above it.
+
+    Raises UserError naming the roots where there is none.
+    """
+    try:
+        place = locate.Root.parse(uri)
+    except UserError as error:
+        raise UserError(f"{error} {_mounted_roots(mounts)}") from error
+    roots = {mount.root: locate.Root.parse(mount.root) for mount in mounts}
+    holding = [mount for mount in mounts if place.below(roots[mount.root]) is not None]
+    if not holding:
+        raise UserError(
+            f"no mounted store holds {uri} {_mounted_roots(mounts)}; to mount it: mountd mount {_store_for(place, uri)}"
+        )
+    closest = max(holding, key=lambda mount: len(roots[mount.root].components))
+    return locate.to_path(closest.root, closest.mount_point, uri)
+
+
+def uri_of(path: str | os.PathLike[str], mounts: Sequence[MountRecord]) -> str:
+    """Return the URI of what is at `path` under one of `mounts`. Raises UserError naming the mount points."""
+    absolute = Path(os.path.abspath(path))
+    for candidate in (absolute, absolute.parent.resolve() / absolute.name):
+        # As written first: resolving links asks the file system, and a mount may be slow or stuck.
+        holding = [mount for mount in mounts if candidate.is_relative_to(mount.mount_point)]
+        if holding:
+            closest = max(holding, key=lambda mount: len(mount.mount_point.parts))
+            return locate.to_uri(closest.root, closest.mount_point, candidate)
+    points = ", ".join(str(mount.mount_point) for mount in mounts)
+    raise UserError(f"{path} is not under a mount ({f'mounted: {points}' if points else 'nothing is mounted'})")
+
+
+def mount_of(store: StoreConfig, mounts: Sequence[MountRecord]) -> MountRecord | None:
+    """Return the running mount of `store`, whatever it was called when it was mounted."""
+    place = locate.Root.parse(store.root)
+    same_root = [mount for mount in mounts if locate.Root.parse(mount.root) == place]
+    return next((mount for mount in same_root if mount.store == store.name), None) or next(iter(same_root), None)
+
+
+@contextmanager
+def mounted(
+    store_or_uri: str | None, mount_point: str | os.PathLike[str] | None, options: Mapping[str, object]
+) -> Iterator[Path]:
+    """Yield the root of the store's mount; see `mountd.mounted`."""
+    from mountd.config import Folders
+    from mountd.daemon import launch
+    from mountd.stores.registry import Registry
+
+    folders = Folders.of_this_user()
+    registry = Registry(folders)
+    store = registry.resolve(store_or_uri)
+    settings = registry.mount_settings(store, options)
+    target = Path(os.path.abspath(mount_point)) if mount_point else None
+    running = mount_of(store, running_mounts())
+    if running is not None:
+        if target not in (None, running.mount_point):
+            raise UserError(f"store {store.name!r} is mounted at {running.mount_point} already", EXIT_BUSY)
+        yield running.mount_point
+        return
+    record = launch.start(store, target or folders.default_mount_point(store.name), settings)
+    try:
+        yield record.mount_point
+    finally:
+        launch.stop(record, timeout=settings.drain_timeout)
+
+
+def _mounted_roots(mounts: Sequence[MountRecord]) -> str:
+    roots = ", ".join(f"{mount.root} at {mount.mount_point}" for mount in mounts)
+    return f"(mounted: {roots})" if roots else f"(nothing is mounted; {_active_root()})"
+
+
+def _active_root() -> str:
+    from mountd import active_store
+
+    try:
+        store = active_store()
+    except UserError as error:
+        return str(error)
+    return f"the active store {store.name!r} has the root {store.root}"
+
+
+def _store_for(place: locate.Root, uri: str) -> str:
+    """Return what to give to `mountd mount` to reach `place`: a store that holds it, else its bucket or folder."""
+    from mountd.config import Folders
+    from mountd.stores.registry import Registry
+
+    for store in Registry(Folders.of_this_user()).all():
+        if place.below(locate.Root.parse(store.root)) is not None:
+            return store.name
+    if place.scheme == "file":
+        return "/" + "/".join(place.components[:-1])
+    return f"{uri.partition('://')[0]}://{''.join(place.components[:1])}"
