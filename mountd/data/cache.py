@@ -68,6 +68,7 @@ class Cache:
         self._segments: OrderedDict[tuple[Content, int], None] = OrderedDict()
         self._unsaved: dict[str, Content] = {}
         self._over = trio.Event()
+        self._to_save = trio.Event()
         self._started = time.time()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -108,6 +109,7 @@ class Cache:
         content.close()
         if content.base is not None and not content.pinned:
             self._unsaved[content.path.name] = content
+            self._to_save.set()
 
     def leave(self, content: Content) -> None:
         """The node is gone: keep what is clean for a later open, drop what cannot be found again."""
@@ -183,12 +185,14 @@ class Cache:
 
     async def _save_forever(self) -> None:
         while True:
+            await self._to_save.wait()
             await trio.sleep(SAVE_INTERVAL)
             await self.save()
 
     async def save(self) -> None:
         """Write what is known of resting contents to the index."""
         batch, self._unsaved = self._unsaved, {}
+        self._to_save = trio.Event()
         rows = []
         for name, content in batch.items():
             base = content.base
@@ -208,7 +212,8 @@ class Cache:
         def sweep() -> None:
             known = self._index.ids()
             for path in self._folder.glob("??/*"):
-                if path.name not in known and path.stat().st_ctime < self._started:
+                # The margin: a file's times come from a coarser clock, and files of this run must never be swept.
+                if path.name not in known and path.stat().st_ctime < self._started - 60:
                     path.unlink(missing_ok=True)
 
         await trio.to_thread.run_sync(sweep)

@@ -44,9 +44,11 @@ async def serve(
     except RuntimeError as exc:
         raise Unavailable(f"the kernel refused to mount at {mount_point}: {exc}") from exc
     try:
-        _tune(mount_point)
-        task_status.started()
-        await pyfuse3.main(max_tasks=MAX_TASKS)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_tune, mount_point)
+            task_status.started()
+            await pyfuse3.main(max_tasks=MAX_TASKS)
+            nursery.cancel_scope.cancel()
     finally:
         pyfuse3.close(unmount=True)
 
@@ -70,14 +72,16 @@ def _escaped(name: str) -> str:
     return name.encode("ascii", "replace").decode().replace("\\", "\\\\").replace(",", "\\,")
 
 
-def _tune(mount_point: Path) -> None:
+async def _tune(mount_point: Path) -> None:
     """Ask for larger reads where this process may (root); without the right, reads are smaller and nothing else."""
     # The mount's own attributes must not be asked for here: nobody answers yet. The device number is in mountinfo.
     device = _device(mount_point)
-    if device is None:
-        return
+    setting = trio.Path(f"/sys/class/bdi/{device}/read_ahead_kb")
     with contextlib.suppress(OSError):
-        Path(f"/sys/class/bdi/{device}/read_ahead_kb").write_text(str(READ_AHEAD_KB))
+        # The kernel puts its own value back when it handles the answer to INIT, shortly after the mount.
+        for _ in range(20):
+            await setting.write_text(str(READ_AHEAD_KB))
+            await trio.sleep(0.05)
 
 
 def _device(mount_point: Path) -> str | None:

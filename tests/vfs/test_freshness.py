@@ -1,0 +1,148 @@
+"""When the store is asked, and what is seen of other clients' changes."""
+
+import os
+
+import pytest
+import trio
+
+from mountd.errors import Stale
+
+
+async def test_what_another_client_stores_is_seen_after_freshness(mount, jumping_clock):
+    """An object that was replaced or added is seen at the next open after `--freshness`, not a mix of two versions."""
+    async with mount(freshness=1) as shell:
+        await shell.put("a", b"old")
+        assert await shell.read("a") == b"old"
+        await shell.put("a", b"newer")
+        await shell.put("b", b"added")
+        await trio.sleep(1.01)
+        assert await shell.read("a") == b"newer"
+        assert await shell.read("b") == b"added"
+        await shell.other.delete("a")
+        await trio.sleep(1.01)
+        assert not await shell.exists("a")
+
+
+async def test_freshness_zero_asks_at_every_open(mount):
+    """With 0, a change is seen at once."""
+    async with mount(freshness=0) as shell:
+        await shell.put("a", b"old")
+        assert await shell.read("a") == b"old"
+        await shell.put("a", b"new")
+        assert await shell.read("a") == b"new"
+        await shell.put("b", b"added")
+        assert await shell.read("b") == b"added"
+
+
+async def test_freshness_inf_never_asks_again(mount, jumping_clock):
+    """For data that never changes: one listing is enough for good."""
+    async with mount(freshness="inf") as shell:
+        await shell.put("a", b"old")
+        assert await shell.read("a") == b"old"
+        shell.store.taken()
+        await trio.sleep(20)
+        assert await shell.read("a") == b"old"
+        assert shell.store.taken() == []
+
+
+async def test_an_open_handle_reads_its_version_or_fails(mount):
+    """Bytes of two versions are never mixed: what is not here of the old one is gone with it."""
+    async with mount(freshness=0) as shell:
+        size = 20 << 20
+        await shell.put("a", b"1" * size)
+        handle = await shell.open("a")
+        assert bytes(await shell.fs.files.read(handle, 0, 4096)) == b"1" * 4096
+        await shell.put("a", b"2" * size)
+        assert bytes(await shell.fs.files.read(handle, 0, 4096)) == b"1" * 4096
+        with pytest.raises(Stale):
+            await shell.fs.files.read(handle, size - 4096, 4096)
+        await shell.close(handle)
+        assert (await shell.read("a"))[:1] == b"2"
+
+
+async def test_one_listing_answers_for_a_whole_directory(mount):
+    """A thousand lookups, of names that exist and names that do not, cost one request."""
+    async with mount() as shell:
+        for i in range(300):
+            await shell.put(f"d/{i}", b"x")
+        await shell.exists("d/0")
+        shell.store.taken()
+        assert all([await shell.exists(f"d/{i}") for i in range(300)])
+        assert not any([await shell.exists(f"d/no{i}") for i in range(300)])
+        assert shell.store.taken() == []
+
+
+async def test_a_small_file_in_a_listed_directory_costs_one_request(mount):
+    """Opening and reading it is one ranged GET; reading it again is none."""
+    async with mount() as shell:
+        await shell.put("a", b"x" * 5000)
+        await shell.listdir()
+        shell.store.taken()
+        assert len(await shell.read("a")) == 5000
+        assert shell.store.taken() == [("read_range", "a")]
+        await shell.read("a")
+        assert shell.store.taken() == []
+
+
+async def test_listing_a_large_directory_asks_for_no_name(mount):
+    """Pages alone, whatever the number of names."""
+    async with mount() as shell:
+        for i in range(2500):
+            await shell.put(f"d/{i:05}", b"")
+        shell.store.taken()
+        assert len(await shell.listdir("d")) == 2500
+        calls = shell.store.taken()
+        assert {name for name, _ in calls} == {"list_page"}
+        assert len([key for _, key in calls if key == "d/"]) == 3
+
+
+async def test_a_directory_too_large_to_list_is_asked_about_by_name(mount):
+    """One lookup among many thousand names does not read all pages."""
+    async with mount() as shell:
+        for i in range(5000):
+            await shell.put(f"{i:05}", b"")
+        assert await shell.exists("04999")
+        assert len(shell.store.taken()) <= 3
+
+
+async def test_own_changes_are_seen_at_once_whatever_a_listing_said_before(mount):
+    """What this mount did goes before answers to requests that began earlier."""
+    async with mount(freshness="inf") as shell:
+        await shell.put("gone", b"")
+        assert await shell.listdir() == ["gone"]
+        await shell.write("new", b"1")
+        await shell.unlink("gone")
+        await shell.mkdir("dir")
+        assert await shell.listdir() == ["dir", "new"]
+        assert not await shell.exists("gone")
+
+
+async def test_a_directory_in_use_is_listed_again_before_its_listing_is_too_old(mount, jumping_clock):
+    """Steady use never waits for the store: the listing is renewed ahead of need."""
+    async with mount(freshness=1) as shell:
+        for i in range(10):
+            await shell.put(f"{i}", b"x")
+        await shell.listdir()
+        for i in range(10):
+            await shell.read(f"{i}")
+        waited = 0
+        for _ in range(40):
+            await trio.sleep(0.1)
+            before = trio.current_time()
+            shell.store.taken()
+            handle = await shell.open("3")
+            waited += len([c for c in shell.store.taken() if c[0] != "list_page"])
+            assert trio.current_time() == before
+            await shell.close(handle)
+        assert waited == 0
+
+
+async def test_a_file_that_is_open_for_writing_is_this_mounts(mount):
+    """A listing does not take an unfinished file away."""
+    async with mount(freshness=0) as shell:
+        handle = await shell.create("a", os.O_EXCL)
+        await shell.fs.files.write(handle, 0, b"abc")
+        assert await shell.listdir() == ["a"]
+        assert (await shell.node("a")).size == 3
+        await shell.close(handle)
+        assert await shell.stored("a") == b"abc"

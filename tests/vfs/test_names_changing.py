@@ -1,0 +1,175 @@
+"""mkdir, rmdir, unlink and rename, seen from the store's side."""
+
+import pytest
+
+from mountd.errors import (
+    AlreadyExists,
+    InvalidArgument,
+    IsADirectory,
+    NotADirectory,
+    NotEmpty,
+    NotFound,
+    Unavailable,
+)
+from mountd.objects.interface import ABSENT, Key
+from mountd.writeback.journal import Journal
+
+
+async def keys(shell):
+    page = await shell.other.list_page(Key(""), recursive=True)
+    return sorted(info.key for info in page.objects)
+
+
+async def test_an_empty_directory_lasts(mount):
+    """A marker object keeps it, also for the next mount."""
+    async with mount() as shell:
+        await shell.mkdir("d")
+    async with mount(shell.other) as shell:
+        assert await shell.listdir() == ["d"]
+        assert await shell.listdir("d") == []
+        await shell.rmdir("d")
+        assert await keys(shell) == []
+
+
+async def test_a_directory_stays_when_its_last_file_goes(mount):
+    """A prefix would be gone with its last object; programs expect the directory to stay."""
+    async with mount() as shell:
+        await shell.put("d/a", b"")
+        await shell.put("e/b", b"")
+        await shell.unlink("d/a")
+        await shell.rename("e/b", "b")
+        assert await shell.listdir() == ["b", "d", "e"]
+        assert await keys(shell) == ["b", "d/", "e/"]
+
+
+async def test_removing_a_tree_leaves_nothing_behind(mount):
+    """The markers made on the way are removed with their directories."""
+    async with mount() as shell:
+        await shell.put("t/x/1", b"")
+        await shell.put("t/y", b"")
+        await shell.unlink("t/x/1")
+        await shell.rmdir("t/x")
+        await shell.unlink("t/y")
+        await shell.rmdir("t")
+        assert await keys(shell) == []
+
+
+async def test_rmdir_refuses_what_is_not_empty(mount):
+    """In the store, or only here so far."""
+    async with mount() as shell:
+        await shell.mkdir("d")
+        handle = await shell.create("d/unfinished")
+        with pytest.raises(NotEmpty):
+            await shell.rmdir("d")
+        await shell.close(handle)
+        with pytest.raises(NotEmpty):
+            await shell.rmdir("d")
+        with pytest.raises(NotADirectory):
+            await shell.rmdir("d/unfinished")
+        with pytest.raises(IsADirectory):
+            await shell.unlink("d")
+        with pytest.raises(AlreadyExists):
+            await shell.mkdir("d")
+
+
+async def test_rename_moves_the_object_inside_the_store(mount):
+    """Not a byte travels, and the old key is gone."""
+    async with mount() as shell:
+        await shell.put("a", b"bytes")
+        await shell.rename("a", "b")
+        assert [name for name, _ in shell.store.taken() if name in ("read_range", "put")] == []
+        assert await keys(shell) == ["b"]
+        assert await shell.read("b") == b"bytes"
+
+
+async def test_rename_replaces_a_file(mount):
+    """Also one whose new bytes are not in the store yet."""
+    async with mount() as shell:
+        await shell.put("old", b"old")
+        handle = await shell.create("new")
+        await shell.fs.files.write(handle, 0, b"new")
+        await shell.rename("new", "old")
+        assert await shell.stored("old") == b"new"
+        await shell.fs.files.write(handle, 3, b"er")
+        await shell.close(handle)
+        assert await shell.stored("old") == b"newer"
+        assert await keys(shell) == ["old"]
+
+
+async def test_rename_checks_what_it_would_replace(mount):
+    """The errors of rename(2)."""
+    async with mount() as shell:
+        await shell.put("f", b"")
+        await shell.put("g", b"")
+        await shell.put("d/x", b"")
+        await shell.mkdir("empty")
+        for source, target, error in [
+            ("f", "d", IsADirectory),
+            ("d", "f", NotADirectory),
+            ("empty", "d", NotEmpty),
+            ("d", "d/below", InvalidArgument),
+            ("missing", "f", NotFound),
+        ]:
+            with pytest.raises(error):
+                await shell.rename(source, target)
+        with pytest.raises(AlreadyExists):
+            await shell.rename("f", "g", flags=1)
+        await shell.rename("d", "empty")
+        assert await shell.listdir() == ["empty", "f", "g"]
+
+
+async def test_a_directory_moves_with_all_that_is_in_it(mount):
+    """Objects, markers, files that are open and files that the store does not have yet."""
+    async with mount() as shell:
+        for i in range(50):
+            await shell.put(f"d/{i}", str(i).encode())
+        await shell.mkdir("d/empty")
+        opened = await shell.open("d/7")
+        unfinished = await shell.create("d/unfinished")
+        await shell.rename("d", "moved")
+        assert bytes(await shell.fs.files.read(opened, 0, 10)) == b"7"
+        await shell.fs.files.write(unfinished, 0, b"done")
+        await shell.close(unfinished)
+        await shell.close(opened)
+        expected = [f"moved/{i}" for i in range(50)] + ["moved/empty/", "moved/unfinished"]
+        assert await keys(shell) == sorted(expected)
+        assert await shell.listdir("moved/empty") == []
+        assert not await shell.exists("d")
+
+
+async def test_a_directory_rename_that_fails_changes_nothing(mount):
+    """What was copied before the failure is removed again."""
+    async with mount() as shell:
+        for i in range(10):
+            await shell.put(f"d/{i}", b"")
+        before, copy = await keys(shell), shell.other.copy
+
+        async def fail_at_5(source, *args, **kwargs):
+            if source.key == "d/5":
+                raise Unavailable("no route to the store")
+            return await copy(source, *args, **kwargs)
+
+        shell.store.copy = fail_at_5
+        with pytest.raises(Unavailable):
+            await shell.rename("d", "e")
+        assert await keys(shell) == before
+        assert await shell.listdir() == ["d"]
+
+
+async def test_a_rename_that_a_crash_cut_short_is_finished_by_the_next_mount(mount, tmp_path):
+    """The journal's intent is carried out: no name is left twice, none is lost."""
+    (tmp_path / "data").mkdir()
+    journal = Journal(tmp_path / "data" / "journal.db")
+    async with mount(data="first") as shell:
+        await shell.put("d/1", b"1")
+        await shell.put("d/2", b"2")
+        await shell.put("e/1", b"1")
+        moved = await shell.put("a", b"a")
+    journal.begin_tree(Key("d/"), Key("e/"))
+    journal.begin(moved, Key("b"), expect=ABSENT)
+    journal.close()
+    async with mount(shell.other) as shell:
+        assert await keys(shell) == ["b", "e/1", "e/2"]
+        assert len(shell.fs.status().recovered) == 2
+    async with mount(shell.other) as shell:
+        assert shell.fs.status().recovered == ()
