@@ -1,7 +1,7 @@
 """Every failure the system knows, each with its errno and the level at which it is logged.
 
-Library exceptions become one of these classes once, in the module of `objects/` that speaks to the library; the errno is
-looked up once, at the boundary to the kernel. No other module knows errno numbers.
+Library exceptions become one of these classes once, in the module of `objects/` that speaks to the library; the errno
+is looked up once, at the boundary to the kernel. No other module knows errno numbers.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyfuse3
@@ -15,6 +14,8 @@ from mountd.errors import Unavailable
 from mountd.fuse.operations import Operations
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mountd.config import MountSettings
     from mountd.vfs.filesystem import FileSystem
 

@@ -1,16 +1,18 @@
 """The interface to keys and bytes that every kind of store implements, and the values that cross it.
 
-Keys are relative to the store's root: no leading slash; a key that ends in a slash is the marker of an empty directory and
-has no bytes. Every method is called from trio. Behaviours that all services share (retry, limits, deadlines) are decorators
-around an implementation, see `retry` and `limit`; what services cannot do alike is said in `Capabilities`, never guessed
-from the service's name.
+Keys are relative to the store's root: no leading slash; a key that ends in a slash is the marker of an empty directory
+and has no bytes. Every method is called from trio. Behaviours that all services share (retry, limits, deadlines) are
+decorators around an implementation, see `retry` and `limit`; what services cannot do alike is said in `Capabilities`,
+never guessed from the service's name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NewType, Protocol
+from typing import TYPE_CHECKING, NewType, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Buffer = bytes | bytearray | memoryview
 Key = NewType("Key", str)
@@ -108,7 +110,7 @@ class ObjectStore(Protocol):
     def capabilities(self) -> Capabilities: ...
 
     async def check(self) -> None:
-        """Prove with as little as one request that the root can be used; the error says what is wrong and what to do."""
+        """Prove with as little as one request that the root can be used; the error says what is wrong."""
 
     async def stat(self, key: Key) -> ObjectInfo:
         """Return the object's current state. Raises NotFound."""
@@ -118,8 +120,8 @@ class ObjectStore(Protocol):
     ) -> ListPage:
         """Return one page of the objects whose keys begin with `prefix`.
 
-        `prefix` is empty or ends in a slash. Not recursive: keys with a further slash are folded into `prefixes`. The marker
-        of `prefix` itself is listed as an object. Nothing under the prefix: an empty page, not an error.
+        `prefix` is empty or ends in a slash. Not recursive: keys with a further slash are folded into `prefixes`. The
+        marker of `prefix` itself is listed as an object. Nothing under the prefix: an empty page, not an error.
         """
 
     async def read_range(self, key: Key, start: int, length: int, *, version: Version | None = None) -> Chunk:

@@ -1,0 +1,263 @@
+"""System calls of the local store: files that appear whole under their name, or not at all.
+
+Versions are made from inode number, size and modification time: every way to replace a file changes one of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import stat as stat_bits
+from typing import TYPE_CHECKING
+
+from mountd.errors import IsADirectory, NotADirectory, NotFound, Unsupported, VersionChanged, from_os_error
+from mountd.objects.interface import ABSENT, Key, ObjectInfo, Version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mountd.objects.interface import Buffer
+
+# Names of files that are being made, where the file system has no nameless ones; listings leave them out.
+PARTIAL = ".mountd-partial-"
+
+
+@contextlib.contextmanager
+def domain_errors() -> Iterator[None]:
+    """Turn OSErrors of the block into the classes of `mountd.errors`."""
+    try:
+        yield
+    except NotADirectoryError as exc:  # `a/b` is asked for where `a` is a file: to an object store, that is not there
+        raise NotFound(str(exc)) from exc
+    except OSError as exc:
+        raise from_os_error(exc) from exc
+
+
+def version_of(state: os.stat_result) -> Version:
+    """Return the version that a file's state stands for."""
+    return Version(f"{state.st_ino:x}-{state.st_size:x}-{state.st_mtime_ns:x}")
+
+
+def info_of(key: Key, state: os.stat_result) -> ObjectInfo:
+    """Return a file, or a directory for a key with a slash at its end, as an object. Raises NotFound for others."""
+    if key.endswith("/"):
+        if not stat_bits.S_ISDIR(state.st_mode):
+            raise NotFound(f"{key} is not a directory")
+        # A directory's times change with its entries; as a marker it has one state.
+        return ObjectInfo(key, 0, state.st_mtime_ns, Version(f"{state.st_ino:x}"))
+    if not stat_bits.S_ISREG(state.st_mode):
+        raise NotFound(f"{key} is not a regular file")
+    return ObjectInfo(key, state.st_size, state.st_mtime_ns, version_of(state))
+
+
+def current(path: str, key: Key) -> ObjectInfo | None:
+    """Return the object at `path`, `None` where there is none."""
+    try:
+        return info_of(key, os.stat(path))
+    except (FileNotFoundError, NotADirectoryError, NotFound):
+        return None
+
+
+def require(path: str, key: Key, expect: Version) -> None:
+    """Raise VersionChanged where `path` does not hold `expect`."""
+    found = current(path, key)
+    if (found.version if found else ABSENT) != expect:
+        raise VersionChanged(f"{key} is not in the version expected")
+
+
+@contextlib.contextmanager
+def only_us(folder: str) -> Iterator[None]:
+    """Keep other daemons on this folder out for the block; programs that know nothing of mountd are not kept out."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+class Partial:
+    """A file in the making, in the folder where it will be; it has no name until `publish`."""
+
+    def __init__(self, target: str, key: Key) -> None:
+        self.target = target
+        self.key = key
+        self._folder = os.path.dirname(target)
+        self._name: str | None = None
+        os.makedirs(self._folder, exist_ok=True)
+        try:
+            self.descriptor = os.open(self._folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666)
+        except OSError as exc:
+            if exc.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT):
+                raise
+            self._name = self._fresh_name()
+            self.descriptor = os.open(self._name, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
+
+    def write(self, offset: int, data: Buffer) -> None:
+        """Put bytes at `offset`, all of them."""
+        view = memoryview(data)
+        while view:
+            done = os.pwrite(self.descriptor, view, offset)
+            view, offset = view[done:], offset + done
+
+    def publish(self, expect: Version | None) -> ObjectInfo:
+        """Let the file appear under its name, durably. Raises VersionChanged, and then nothing has changed."""
+        os.fsync(self.descriptor)
+        if os.path.isdir(self.target):
+            raise IsADirectory(f"{self.key} is a directory")
+        if expect == ABSENT:
+            self._create()
+        else:
+            self._replace(expect)
+        sync_folder(self._folder)
+        return info_of(self.key, os.fstat(self.descriptor))
+
+    def discard(self) -> None:
+        """Close the file; unpublished, it is gone."""
+        os.close(self.descriptor)
+        if self._name is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._name)
+
+    def _create(self) -> None:
+        try:
+            if self._name is None:
+                self._link(self.target)
+            else:
+                os.link(self._name, self.target)
+        except FileExistsError as exc:
+            raise VersionChanged(f"{self.key} exists") from exc
+
+    def _replace(self, expect: Version | None) -> None:
+        with only_us(self._folder):
+            if expect is not None:
+                require(self.target, self.key, expect)
+            if self._name is None:
+                name = self._fresh_name()
+                self._link(name)
+                self._name = name  # until it is renamed, it has to be removed
+            _keep_mode(self.target, self.descriptor)
+            os.rename(self._name, self.target)
+
+    def _link(self, path: str) -> None:
+        # Naming a folder, though the path is absolute, makes Python call linkat(), which alone follows the link in
+        # /proc.
+        os.link(f"/proc/self/fd/{self.descriptor}", path, src_dir_fd=self.descriptor, follow_symlinks=True)
+
+    def _fresh_name(self) -> str:
+        return os.path.join(self._folder, PARTIAL + secrets.token_hex(8))
+
+
+def _keep_mode(target: str, descriptor: int) -> None:
+    """Give the new file the permissions of the one that it replaces."""
+    with contextlib.suppress(FileNotFoundError):
+        os.fchmod(descriptor, stat_bits.S_IMODE(os.stat(target).st_mode))
+
+
+def copy_range(source: str, target: int, *, start: int, length: int, offset: int, match: Version | None) -> None:
+    """Copy bytes between files inside the kernel, by reference where the file system can.
+
+    Raises NotFound; VersionChanged where the source is not in `match` before and after.
+    """
+    descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _require_open(descriptor, match)
+        while length > 0:
+            done = _copy_some(descriptor, target, length, start, offset)
+            if done == 0:
+                raise VersionChanged(f"{source} became shorter")
+            start, offset, length = start + done, offset + done, length - done
+        _require_open(descriptor, match)
+    finally:
+        os.close(descriptor)
+
+
+def _copy_some(source: int, target: int, length: int, start: int, offset: int) -> int:
+    try:
+        return os.copy_file_range(source, target, length, start, offset)
+    except OSError as exc:
+        if exc.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+    return os.pwrite(target, os.pread(source, min(length, 1 << 20), start), offset)
+
+
+def _require_open(descriptor: int, match: Version | None) -> None:
+    if match is not None and version_of(os.fstat(descriptor)) != match:
+        raise VersionChanged("the file was changed by somebody else")
+
+
+def read_range(path: str, key: Key, start: int, length: int, match: Version | None) -> tuple[bytes, ObjectInfo]:
+    """Return bytes and the version they belong to, the same before and after. Raises NotFound, VersionChanged."""
+    # Without O_NONBLOCK, opening a fifo that somebody left in the folder would wait for its other end.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        info = info_of(key, os.fstat(descriptor))
+        _require_open(descriptor, match)
+        pieces = []
+        while length > 0 and (piece := os.pread(descriptor, length, start)):
+            pieces.append(piece)
+            start, length = start + len(piece), length - len(piece)
+        _require_open(descriptor, info.version)
+        return b"".join(pieces) if len(pieces) != 1 else pieces[0], info
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(path: str, key: Key, expect: Version | None) -> ObjectInfo:
+    """Make a directory, and those above it. Raises VersionChanged where it is there and must not, or is a file."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    try:
+        os.mkdir(path)
+        sync_folder(os.path.dirname(path))
+    except FileExistsError as exc:
+        if expect == ABSENT:
+            raise VersionChanged(f"{key} exists") from exc
+        if not os.path.isdir(path):
+            raise NotADirectory(f"{key} is a file") from exc
+    return info_of(key, os.stat(path))
+
+
+def remove(path: str, key: Key, expect: Version | None) -> None:
+    """Delete a file, or a directory that is empty: one with entries goes on existing without its marker."""
+    if key.endswith("/"):
+        try:
+            os.rmdir(path)
+        except OSError as exc:
+            if exc.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR):
+                raise
+        return
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        if os.path.isdir(path):
+            return  # a directory is no object of that key
+        with only_us(os.path.dirname(path)):
+            if expect is not None:
+                require(path, key, expect)
+            os.unlink(path)
+            sync_folder(os.path.dirname(path))
+        return
+    if expect not in (None, ABSENT):
+        raise VersionChanged(f"{key} is gone")
+
+
+def sync_folder(path: str) -> None:
+    """Make the folder's entries durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):  # some file systems (FUSE, NFS) refuse; they have no more to give
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def unsupported_name(key: Key) -> bool:
+    """Tell whether a key has no place in a folder: empty, `.` or `..` components, or a name that is ours."""
+    parts = key.removesuffix("/").split("/") if key else []
+    return any(part in ("", ".", "..") or part.startswith(PARTIAL) for part in parts)
+
+
+def refuse(key: Key) -> Unsupported:
+    """Return the error for such a key."""
+    return Unsupported(f"a folder cannot hold the name {key!r}")

@@ -1,0 +1,214 @@
+"""A folder of this machine as an object store: keys are paths, markers are directories.
+
+The same rules as for a remote store hold: a file appears whole or not at all, and is replaced, never written in place.
+A precondition is checked while the file's folder is locked against other daemons; programs that write into the folder
+without mountd are noticed by the version, except in the instant between check and rename.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+
+from mountd.errors import Denied, NotFound
+from mountd.objects import folder
+from mountd.objects.folder import Partial, domain_errors
+from mountd.objects.interface import Buffer, Capabilities, Chunk, Key, ListPage, ObjectInfo, Upload, Version
+from mountd.objects.octets import name_of, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+T = TypeVar("T")
+
+MAX_PATH = 4096
+
+
+class LocalStore:
+    """Objects are the regular files below `root`; links to files and folders are followed."""
+
+    def __init__(self, root: str, *, read_only: bool = False) -> None:
+        self._root = root
+        self._path_bytes = len(os.fsencode(root)) + 1
+        self.capabilities = Capabilities(
+            conditional_create=True,
+            part_copy=True,
+            read_only=read_only,
+            max_key_bytes=MAX_PATH - self._path_bytes - 1,
+            min_part=1,
+            max_object=(1 << 63) - 1,
+        )
+
+    async def check(self) -> None:
+        """Prove that the folder can be used; it is made where its parent exists."""
+        await _thread(lambda: self._check())
+
+    def _check(self) -> None:
+        if not os.path.isdir(self._root):
+            if os.path.lexists(self._root):
+                raise NotFound(f"{self._root} is not a folder")
+            if self.capabilities.read_only:
+                raise NotFound(f"there is no folder {self._root}")
+            os.makedirs(self._root)
+        needed = os.R_OK | os.X_OK | (0 if self.capabilities.read_only else os.W_OK)
+        if not os.access(self._root, needed):
+            raise Denied(f"no permission to {'read' if self.capabilities.read_only else 'write'} in {self._root}")
+
+    async def stat(self, key: Key) -> ObjectInfo:
+        path = self._path(key)
+        return await _thread(lambda: folder.info_of(key, os.stat(path)))
+
+    async def list_page(
+        self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000
+    ) -> ListPage:
+        path = self._path(prefix)
+        return await _thread(lambda: self._list(path, prefix, recursive=recursive, cursor=cursor, limit=limit))
+
+    def _list(self, path: str, prefix: Key, *, recursive: bool, cursor: str | None, limit: int) -> ListPage:
+        if not os.path.isdir(path):
+            return ListPage((), (), None)
+        if recursive:
+            return ListPage([*self._walk(path, prefix)], (), None)
+        # One page for the whole folder: a cursor would have to survive changes, and nothing is saved by stopping.
+        objects, prefixes = self._scan(path, prefix)
+        if prefix:
+            objects.insert(0, folder.info_of(prefix, os.stat(path)))
+        return ListPage(objects, prefixes, None)
+
+    def _scan(self, path: str, prefix: Key) -> tuple[list[ObjectInfo], list[Key]]:
+        objects: list[ObjectInfo] = []
+        prefixes: list[Key] = []
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.name.startswith(folder.PARTIAL):
+                    continue
+                try:
+                    if entry.is_dir():
+                        prefixes.append(Key(f"{prefix}{text_of(os.fsencode(entry.name))}/"))
+                    elif entry.is_file():
+                        objects.append(folder.info_of(Key(prefix + text_of(os.fsencode(entry.name))), entry.stat()))
+                except (FileNotFoundError, NotFound):  # gone since, or a link to nowhere
+                    continue
+        return objects, prefixes
+
+    def _walk(self, path: str, prefix: Key) -> Iterator[ObjectInfo]:
+        if prefix:
+            yield folder.info_of(prefix, os.stat(path))
+        objects, prefixes = self._scan(path, prefix)
+        yield from objects
+        for each in prefixes:
+            inner = self._path(each)
+            # A link to a folder above would never end.
+            if not os.path.islink(inner.rstrip("/")):
+                yield from self._walk(inner, each)
+
+    async def read_range(self, key: Key, start: int, length: int, *, version: Version | None = None) -> Chunk:
+        path = self._path(key)
+        return Chunk(*await _thread(lambda: folder.read_range(path, key, start, length, version)))
+
+    async def put(self, key: Key, data: Buffer, *, expect: Version | None = None) -> ObjectInfo:
+        path = self._path(key)
+        if key.endswith("/"):
+            return await _thread(lambda: folder.make_folder(path.rstrip("/"), key, expect))
+
+        def write() -> ObjectInfo:
+            partial = Partial(path, key)
+            try:
+                partial.write(0, data)
+                return partial.publish(expect)
+            finally:
+                partial.discard()
+
+        return await _thread(write)
+
+    async def copy(
+        self, source: ObjectInfo, target: Key, *, expect: Version | None = None, match: bool = True
+    ) -> ObjectInfo:
+        if target.endswith("/"):
+            return await self.put(target, b"", expect=expect)
+        origin, path = self._path(source.key), self._path(target)
+
+        def copy() -> ObjectInfo:
+            state = os.stat(origin)
+            info = folder.info_of(source.key, state)
+            partial = Partial(path, target)
+            try:
+                folder.copy_range(
+                    origin,
+                    partial.descriptor,
+                    start=0,
+                    length=source.size if match else info.size,
+                    offset=0,
+                    match=source.version if match else info.version,
+                )
+                os.fchmod(partial.descriptor, state.st_mode & 0o7777)
+                return partial.publish(expect)
+            finally:
+                partial.discard()
+
+        return await _thread(copy)
+
+    async def delete(self, key: Key, *, expect: Version | None = None) -> None:
+        path = self._path(key)
+        await _thread(lambda: folder.remove(path, key, expect))
+
+    async def open_upload(self, key: Key) -> Upload:
+        path = self._path(key)
+        return _LocalUpload(await _thread(lambda: Partial(path, key)), self._path)
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def _path(self, key: Key) -> str:
+        if folder.unsupported_name(key):
+            raise folder.refuse(key)
+        return f"{self._root}/{os.fsdecode(name_of(key))}"
+
+
+class _LocalUpload:
+    """Parts go to their place in one nameless file."""
+
+    def __init__(self, partial: Partial, path: Callable[[Key], str]) -> None:
+        self._partial = partial
+        self._path = path
+        self._ends: dict[int, int] = {}
+        self._open = True
+
+    async def put_part(self, number: int, offset: int, data: Buffer) -> None:
+        await _thread(lambda: self._partial.write(offset, data))
+        self._ends[number] = offset + len(data)
+
+    async def copy_part(self, number: int, offset: int, source: ObjectInfo, start: int, length: int) -> None:
+        origin = self._path(source.key)
+        await _thread(
+            lambda: folder.copy_range(
+                origin, self._partial.descriptor, start=start, length=length, offset=offset, match=source.version
+            )
+        )
+        self._ends[number] = offset + length
+
+    async def complete(self, numbers: Sequence[int], *, expect: Version | None = None) -> ObjectInfo:
+        size = max((self._ends[number] for number in numbers), default=0)
+
+        def finish() -> ObjectInfo:
+            os.ftruncate(self._partial.descriptor, size)
+            return self._partial.publish(expect)
+
+        info = await _thread(finish)
+        await self.abort()
+        return info
+
+    async def abort(self) -> None:
+        if self._open:
+            self._open = False
+            await _thread(self._partial.discard)
+
+
+async def _thread(act: Callable[[], T]) -> T:
+    def run() -> T:
+        with domain_errors():
+            return act()
+
+    return await trio.to_thread.run_sync(run)

@@ -1,0 +1,117 @@
+"""Requests that failed for a passing reason, tried again within a budget of time.
+
+Waits grow exponentially with full jitter (Brooker, "Exponential
+Backoff And Jitter", AWS Architecture Blog, 2015), so that many clients do not come back at the same moment.
+
+A request that changes something and whose answer was lost may have been carried out. Its repeat then meets its own
+work, and the precondition fails: what the store holds is compared with what was sent before that is believed.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+
+from mountd.errors import Busy, MountdError, NotFound, Unavailable, VersionChanged
+from mountd.objects.interface import ABSENT, Buffer, Key, ObjectInfo, Version
+from mountd.objects.layer import Layer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from mountd.objects.interface import ObjectStore
+
+T = TypeVar("T")
+
+FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
+
+
+class RetryingStore(Layer):
+    """Repeats requests that met Unavailable (and its subclasses) or Busy.
+
+    `budget`: seconds within which new attempts begin; `report` gets one line for each request that failed for good.
+    """
+
+    def __init__(self, inner: ObjectStore, *, budget: float, report: Callable[[str], None] = lambda _: None) -> None:
+        super().__init__(inner)
+        self._budget = budget
+        self._report = report
+
+    async def _request(self, name: str, send: Callable[[], Awaitable[T]]) -> T:
+        return await self._repeat(name, send, settle=None)
+
+    async def put(self, key: Key, data: Buffer, *, expect: Version | None = None) -> ObjectInfo:
+        return await self._repeat(
+            "put",
+            lambda: self._inner.put(key, data, expect=expect),
+            settle=None if expect is None else lambda: self._put_before(key, data, expect),
+        )
+
+    async def copy(
+        self, source: ObjectInfo, target: Key, *, expect: Version | None = None, match: bool = True
+    ) -> ObjectInfo:
+        return await self._repeat(
+            "copy",
+            lambda: self._inner.copy(source, target, expect=expect, match=match),
+            settle=None if expect is None else lambda: self._copied_before(source, target),
+        )
+
+    async def delete(self, key: Key, *, expect: Version | None = None) -> None:
+        await self._repeat(
+            "delete",
+            lambda: self._inner.delete(key, expect=expect),
+            settle=None if expect is None else lambda: self._deleted_before(key),
+        )
+
+    async def _repeat(
+        self, name: str, send: Callable[[], Awaitable[T]], *, settle: Callable[[], Awaitable[T]] | None
+    ) -> T:
+        """Send until it succeeds or the budget is used up.
+
+        `settle` returns the result of an earlier attempt that was carried out though its answer was lost, and raises
+        VersionChanged when there was none.
+        """
+        end = trio.current_time() + self._budget
+        wait = FIRST_WAIT
+        lost: MountdError | None = None
+        while True:
+            try:
+                return await send()
+            except VersionChanged:
+                if settle is None or lost is None:
+                    raise
+                return await settle()
+            except (Unavailable, Busy) as exc:
+                pause = random.uniform(0, wait)
+                if trio.current_time() + pause > end:
+                    self._report(f"{name}: {exc}")
+                    raise
+                lost = exc
+                await trio.sleep(pause)
+                wait = min(2 * wait, LONGEST_WAIT)
+
+    async def _put_before(self, key: Key, data: Buffer, expect: Version) -> ObjectInfo:
+        if expect == ABSENT and not data:
+            # An exclusive creation: an empty object could as well be somebody else's, and two winners are worse than
+            # none.
+            raise Unavailable(f"{key}: the answer to its creation was lost, so it cannot be told who made it")
+        chunk = await self._inner.read_range(key, 0, len(data) + 1)
+        if chunk.data != data:
+            raise VersionChanged(f"{key} was changed by somebody else")
+        return chunk.info
+
+    async def _copied_before(self, source: ObjectInfo, target: Key) -> ObjectInfo:
+        found = await self._inner.stat(target)
+        # Where versions are made from contents, as ETags of S3 usually are, this tells; elsewhere nobody is believed.
+        if (found.version, found.size) != (source.version, source.size):
+            raise VersionChanged(f"{target} was changed by somebody else")
+        return found
+
+    async def _deleted_before(self, key: Key) -> None:
+        try:
+            await self._inner.stat(key)
+        except NotFound:
+            return
+        raise VersionChanged(f"{key} was changed by somebody else")

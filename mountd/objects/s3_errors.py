@@ -1,0 +1,140 @@
+"""What botocore and aiohttp raise, as the classes of `mountd.errors`.
+
+s3fs wraps botocore's errors in OSErrors whose numbers say less than the service did (412 becomes EINVAL, SlowDown
+EBUSY), so the service's own error code is looked at first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import aiohttp
+from botocore import exceptions as botocore_errors
+
+from mountd.errors import (
+    BadCredentials,
+    Corrupt,
+    Denied,
+    FileTooLarge,
+    MountdError,
+    NameTooLong,
+    NoSpace,
+    NotFound,
+    StoreFailure,
+    Throttled,
+    Unavailable,
+    Unsupported,
+    VersionChanged,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+_CODES: dict[str, type[MountdError]] = {
+    "NoSuchKey": NotFound,
+    "NoSuchBucket": NotFound,
+    "NoSuchUpload": NotFound,
+    "NoSuchVersion": NotFound,
+    "NotFound": NotFound,
+    "PreconditionFailed": VersionChanged,
+    "ConditionalRequestConflict": Unavailable,  # two conditional writes at once: the loser is asked to try again
+    "OperationAborted": Unavailable,
+    "AccessDenied": Denied,
+    "AllAccessDisabled": Denied,
+    "InvalidObjectState": Denied,  # archived
+    "InvalidAccessKeyId": BadCredentials,
+    "SignatureDoesNotMatch": BadCredentials,
+    "ExpiredToken": BadCredentials,
+    "InvalidToken": BadCredentials,
+    "TokenRefreshRequired": BadCredentials,
+    "NotSignedUp": BadCredentials,
+    "RequestTimeTooSkewed": BadCredentials,
+    "AuthorizationHeaderMalformed": BadCredentials,
+    "SlowDown": Throttled,
+    "Throttling": Throttled,
+    "ThrottlingException": Throttled,
+    "RequestLimitExceeded": Throttled,
+    "TooManyRequests": Throttled,
+    "ServiceUnavailable": Unavailable,
+    "InternalError": Unavailable,
+    "RequestTimeout": Unavailable,
+    "IncompleteBody": Unavailable,
+    "BadDigest": Corrupt,
+    "XAmzContentSHA256Mismatch": Corrupt,
+    "EntityTooLarge": FileTooLarge,
+    "KeyTooLongError": NameTooLong,
+    "QuotaExceeded": NoSpace,
+    "XMinioStorageFull": NoSpace,
+    "NotImplemented": Unsupported,
+    "MethodNotAllowed": Denied,
+}
+_STATUS: dict[int, type[MountdError]] = {
+    403: Denied,
+    404: NotFound,
+    408: Unavailable,
+    409: Unavailable,
+    412: VersionChanged,
+    429: Throttled,
+    501: Unsupported,
+    503: Throttled,
+    507: NoSpace,
+}
+_NO_CREDENTIALS = (
+    botocore_errors.NoCredentialsError,
+    botocore_errors.PartialCredentialsError,
+    botocore_errors.CredentialRetrievalError,
+    botocore_errors.ProfileNotFound,
+    botocore_errors.TokenRetrievalError,
+    botocore_errors.UnauthorizedSSOTokenError,
+)
+
+
+@contextlib.contextmanager
+def domain_errors(what: str) -> Iterator[None]:
+    """Turn what a request in the block raises into the classes of `mountd.errors`; `what` is the key or bucket."""
+    try:
+        yield
+    except MountdError:
+        raise
+    except Exception as exc:
+        raise _translated(exc, what) from exc
+
+
+def code_of(exc: BaseException) -> str:
+    """Return the service's error code behind `exc`, empty where there is none."""
+    found = _client_error(exc)
+    return str(found.response.get("Error", {}).get("Code", "")) if found is not None else ""
+
+
+def _client_error(exc: BaseException | None) -> botocore_errors.ClientError | None:
+    while exc is not None and not isinstance(exc, botocore_errors.ClientError):
+        exc = exc.__cause__
+    return exc
+
+
+def _translated(exc: Exception, what: str) -> MountdError:
+    client_error = _client_error(exc)
+    if client_error is not None:
+        return _from_service(client_error, what)
+    cause = exc.__cause__ if isinstance(exc, OSError) and isinstance(exc.__cause__, Exception) else exc
+    if isinstance(cause, _NO_CREDENTIALS):
+        return BadCredentials(f"{what}: {cause}")
+    if isinstance(cause, botocore_errors.ParamValidationError):
+        return StoreFailure(f"{what}: the request is not valid: {cause}")
+    if isinstance(cause, (botocore_errors.ConnectionError, botocore_errors.HTTPClientError)):
+        return Unavailable(f"{what}: {cause}")
+    if isinstance(cause, (aiohttp.ClientError, TimeoutError, OSError)):
+        return Unavailable(f"{what}: {type(cause).__name__}: {cause}")
+    return StoreFailure(f"{what}: {type(cause).__name__}: {cause}")
+
+
+def _from_service(error: botocore_errors.ClientError, what: str) -> MountdError:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    message = str(error.response.get("Error", {}).get("Message", "")) or f"HTTP status {status}"
+    kind = _CODES.get(code) or _STATUS.get(status)
+    if kind is None:
+        kind = Unavailable if status >= 500 else StoreFailure
+    return kind(f"{what}: {code}: {message}" if code and not code.isdigit() else f"{what}: {message}")
