@@ -45,14 +45,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# What implementations call the state of an object, strongest first; the strong ones need no other beside them.
-_STRONG = ("generation", "etag", "ETag", "version", "version_id", "md5Hash", "content_md5", "sha256", "ino")
-_WEAK = ("mtime", "last_modified", "LastModified", "modified", "updated", "created", "uid")
+# What implementations call the state of an object, strongest first; without any, times and inode numbers have to do.
+_STRONG = ("generation", "etag", "ETag", "version", "version_id", "md5Hash", "content_md5", "sha256")
 _TIMES = ("mtime", "last_modified", "LastModified", "modified", "updated", "created")
 ATTEMPTS = 3
 
 _KINDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], type[MountdError]], ...] = (
-    (FileNotFoundError, NotFound),
+    ((FileNotFoundError, NotADirectoryError), NotFound),
     (PermissionError, Denied),
     (NotImplementedError, Unsupported),
     ((ConnectionError, TimeoutError), Unavailable),
@@ -107,18 +106,23 @@ class FsspecStore:
     def _page(self, prefix: Key, entries: list[Mapping[str, Any]], *, recursive: bool) -> ListPage:
         objects: dict[Key, ObjectInfo] = {}
         prefixes: list[Key] = []
-        if prefix and (entries or recursive is False):
+        if prefix:
             objects[prefix] = _marker(prefix)
         for entry in entries:
             key = self._key(entry["name"])
-            if key is None or key == prefix.rstrip("/"):
+            if key is None:
                 continue
-            if entry["type"] != "directory":
+            if key == prefix.rstrip("/"):
+                if entry["type"] != "directory":  # the listing of an object is the object itself
+                    return ListPage((), (), None)
+            elif entry["type"] != "directory":
                 objects[key] = _info(key, entry)
             elif recursive:
                 objects[Key(key + "/")] = _marker(Key(key + "/"))
             else:
                 prefixes.append(Key(key + "/"))
+        if recursive and not entries:
+            return ListPage((), (), None)
         return ListPage([*objects.values()], prefixes, None)
 
     async def read_range(self, key: Key, start: int, length: int, *, version: Version | None = None) -> Chunk:
@@ -249,25 +253,25 @@ def _marker(key: Key) -> ObjectInfo:
 
 
 def _version(info: Mapping[str, Any], size: int) -> Version:
-    strong = next((f"{name}={info[name]}" for name in _STRONG if info.get(name)), "")
-    weak = [f"{name}={info[name]}" for name in _WEAK if info.get(name)]
-    state = "\0".join([strong, *([] if strong and not strong.startswith("ino=") else weak), str(size)])
+    strong = [f"{name}={info[name]}" for name in _STRONG if info.get(name)][:1]
+    state = "\0".join([*(strong or [str(info.get("ino")), str(_mtime_ns(info))]), str(size)])
     return Version(hashlib.sha256(state.encode("utf-8", "surrogateescape")).hexdigest()[:32])
 
 
 def _mtime_ns(info: Mapping[str, Any]) -> int:
-    for name in _TIMES:
-        value = info.get(name)
-        if isinstance(value, str):
-            try:
-                value = datetime.datetime.fromisoformat(value)
-            except ValueError:
-                continue
-        if isinstance(value, datetime.datetime):
-            value = value.timestamp()
-        if isinstance(value, (int, float)):
-            return int(value * 1_000_000) * 1000
-    return 0
+    """Return the first time that is given, which the same file system writes now as a number, now as a date."""
+    return next((found for name in _TIMES if (found := _nanoseconds(info.get(name))) is not None), 0)
+
+
+def _nanoseconds(value: object) -> int | None:
+    if isinstance(value, str):
+        try:
+            value = datetime.datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if isinstance(value, datetime.datetime):
+        value = value.timestamp()
+    return int(value * 1_000_000) * 1000 if isinstance(value, (int, float)) else None
 
 
 def _translated(exc: Exception, what: object) -> MountdError:

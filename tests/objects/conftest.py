@@ -1,0 +1,49 @@
+"""Every kind of object store, opened as the daemon opens it, on a real service."""
+
+import contextlib
+
+import pytest
+
+from mountd.config import MountSettings
+from mountd.objects.memory import MemoryStore
+from mountd.objects.opening import open_store
+from mountd.stores.store import StoreConfig
+
+SETTINGS = MountSettings.merge({"request_deadline": 20, "retry_budget": 5})
+KINDS = ["memory", "local", "s3", "s3-prefix", "fsspec-memory", "fsspec-local"]
+
+
+@pytest.fixture
+def config_of(request, tmp_path, monkeypatch):
+    """Return what makes the registration of an empty store of a kind."""
+
+    def config(kind, **options):
+        if kind == "local":
+            return StoreConfig("test", "local", str(tmp_path / "store"))
+        if kind == "fsspec-memory":
+            return StoreConfig("test", "fsspec", f"memory://{tmp_path.name}")
+        if kind == "fsspec-local":
+            return StoreConfig("test", "fsspec", f"file://{tmp_path}/store")
+        server = request.getfixturevalue("s3_server")
+        monkeypatch.setenv("TEST_S3_SECRET", server.secret)
+        prefix = "/team/a" if kind == "s3-prefix" else ""
+        return StoreConfig("test", "s3", f"s3://{server.make_bucket()}{prefix}", server.options() | options)
+
+    return config
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+async def store(kind, config_of):
+    """An empty store of each kind."""
+    async with contextlib.AsyncExitStack() as stack:
+        if kind == "memory":
+            yield MemoryStore()
+        else:
+            opened = await stack.enter_async_context(open_store(config_of(kind), SETTINGS))
+            await opened.store.check()
+            yield opened.store

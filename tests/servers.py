@@ -1,0 +1,120 @@
+"""Real servers as processes of their own, on 127.0.0.1, gone when the block ends."""
+
+import contextlib
+import json
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sysconfig
+import tempfile
+import time
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+# In the child: die with the test run, however it ends. The number is PR_SET_PDEATHSIG of <linux/prctl.h>.
+PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent():
+    """Ask the kernel to kill this process when its parent is gone."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class S3Server:
+    """A SeaweedFS with an S3 gateway.
+
+    Attributes:
+        endpoint: its URL; `key` and `secret` are an account that may do everything.
+        process: to stop, continue or kill it.
+    """
+
+    def __init__(self, endpoint, key, secret, process):
+        self.endpoint, self.key, self.secret, self.process = endpoint, key, secret, process
+
+    def client(self):
+        """Return a boto3 client, independent of everything that mountd uses."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=self.key,
+            aws_secret_access_key=self.secret,
+            region_name="us-east-1",
+            config=Config(retries={"total_max_attempts": 3}, s3={"addressing_style": "path"}),
+        )
+
+    def make_bucket(self):
+        """Make an empty bucket and return its name."""
+        name = f"test-{secrets.token_hex(6)}"
+        self.client().create_bucket(Bucket=name)
+        return name
+
+    def options(self):
+        """Return the options of a store of flavor s3 on this server, as on a command line."""
+        return {"endpoint_url": self.endpoint, "key": self.key, "secret": "env:TEST_S3_SECRET"}
+
+
+@contextlib.contextmanager
+def seaweedfs():
+    """Run a SeaweedFS server and yield an `S3Server`."""
+    folder = Path(tempfile.mkdtemp(prefix="mountd-test-s3-"))
+    account = {"accessKey": "test", "secretKey": secrets.token_hex(16)}
+    identities = [{"name": "test", "credentials": [account], "actions": ["Admin", "Read", "List", "Tagging", "Write"]}]
+    (folder / "s3.json").write_text(json.dumps({"identities": identities}))
+    master, volume, filer, s3 = _free_ports(4)
+    command = [
+        str(Path(sysconfig.get_path("scripts")) / "weed"),
+        *("server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+        *(f"-master.port={master}", "-master.volumeSizeLimitMB=256", "-master.telemetry=false"),
+        *(f"-volume.port={volume}", "-volume.max=5000", f"-filer.port={filer}"),
+        *("-s3", f"-s3.port={s3}", f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0"),
+    ]
+    log = (folder / "log").open("wb")
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent
+    )
+    server = S3Server(f"http://127.0.0.1:{s3}", account["accessKey"], account["secretKey"], process)
+    try:
+        _wait_until_ready(server, folder / "log")
+        yield server
+    finally:
+        process.kill()
+        process.wait()
+        log.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait_until_ready(server, log):
+    """Return when an object can be stored: the gateway answers before there is a volume to write to."""
+    end = time.monotonic() + 60
+    while True:
+        try:
+            client = server.client()
+            client.create_bucket(Bucket="ready")
+            client.put_object(Bucket="ready", Key="ready", Body=b"ready")
+            return
+        except (BotoCoreError, ClientError):
+            if server.process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"the S3 server did not start:\n{log.read_text()[-4000:]}") from None
+            time.sleep(0.1)
+
+
+def _free_ports(count):
+    """Return ports that are free together with the ones 10000 above, where SeaweedFS puts its gRPC."""
+    found = []
+    while len(found) < count:
+        with socket.socket() as low, socket.socket() as high:
+            low.bind(("127.0.0.1", 0))
+            port = low.getsockname()[1]
+            if port > 55000 or port in found:
+                continue
+            with contextlib.suppress(OSError):
+                high.bind(("127.0.0.1", port + 10000))
+                found.append(port)
+    return found
