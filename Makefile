@@ -1,0 +1,77 @@
+# On a fresh Debian 12 with Python 3.11 or newer: `make mount` mounts the default store, `make test` runs all tests.
+# What is missing of system packages is installed with apt, through sudo unless root calls.
+
+PYTHON ?= python3
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+TESTABLE := $(VENV)/.testable
+
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: help mount unmount test lint clean run-packages build-packages packages
+
+help: ## show this help (the default)
+	@echo 'Targets (choose the interpreter with PYTHON=python3.12):'
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+mount: run-packages $(INSTALLED) ## install what is missing, then mount the active store
+	@$(BIN)/mountd mount --if-needed
+
+unmount: ## unmount all stores, after their pending writes
+	@if [ -x $(BIN)/mountd ]; then $(BIN)/mountd unmount --all; fi
+
+lint: $(TESTABLE) ## ruff and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+test: run-packages lint ## install what tests need, servers included; lint, then run all tests
+	$(BIN)/pytest
+
+clean: ## remove the virtual environment, caches and builds (unmount first)
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find mountd tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamps inside the environment: they go away with it.
+$(INSTALLED): pyproject.toml | build-packages
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo 'mountd needs Python 3.11 or newer; name one with PYTHON=...' >&2; exit 1; }
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'  # dependency groups came with 25.1
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(TESTABLE): pyproject.toml $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --group test
+	@touch $@
+
+# Asked for by what they bring, not by package name: a Python of one's own or another distribution will do.
+run-packages:
+	@command -v fusermount3 >/dev/null || $(MAKE) --no-print-directory packages PACKAGES=fuse3
+
+# An order-only prerequisite runs each time, so it looks first whether anything is to be built at all.
+build-packages:
+	@if [ -e $(INSTALLED) ] && $(BIN)/python -c 'import pyfuse3' 2>/dev/null; then exit 0; fi; \
+	missing=; \
+	command -v pkg-config >/dev/null || missing="$$missing pkg-config"; \
+	pkg-config --exists fuse3 2>/dev/null || missing="$$missing libfuse3-dev"; \
+	echo '#include <stdlib.h>' | gcc -E - >/dev/null 2>&1 || missing="$$missing gcc libc6-dev"; \
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
+	$(PYTHON) -c 'import os, sysconfig as s; os.stat(s.get_path("include") + "/Python.h")' 2>/dev/null \
+		|| missing="$$missing python3-dev"; \
+	[ -z "$$missing" ] || $(MAKE) --no-print-directory packages PACKAGES="$$missing"
+
+# `apt-get update` only when the lists do not know a package, or know one that the mirror no longer has.
+packages:
+	@command -v apt-get >/dev/null || { echo 'please install (names as on Debian): $(PACKAGES)' >&2; exit 1; }
+	@[ -z "$(SUDO)" ] || command -v sudo >/dev/null \
+		|| { echo 'no sudo here; as root: apt-get install $(PACKAGES)' >&2; exit 1; }
+	@echo 'Installing system packages: $(PACKAGES)'
+	@apt-cache show $(PACKAGES) >/dev/null 2>&1 || $(APT) -qq update
+	@$(APT) -qq install -y --no-install-recommends $(PACKAGES) \
+		|| { $(APT) -qq update && $(APT) -qq install -y --no-install-recommends $(PACKAGES); }
