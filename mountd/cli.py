@@ -14,18 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from mountd import __version__
-from mountd.errors import (
-    EXIT_BUSY,
-    EXIT_FAILURE,
-    EXIT_UNREACHABLE,
-    BadCredentials,
-    Busy,
-    Denied,
-    MountdError,
-    NotFound,
-    Unavailable,
-    UserError,
-)
+from mountd.errors import EXIT_FAILURE, MountdError, UserError, exit_code_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,14 +31,6 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "uri": ("mountd.commands.artifact", "uri", "Print the URI of a local path under a mount."),
 }
 
-# What a failure of a store or a mount means for a script; first match wins, everything else is EXIT_FAILURE.
-_EXIT_CODES: tuple[tuple[type[MountdError], int], ...] = (
-    (BadCredentials, EXIT_UNREACHABLE),
-    (Denied, EXIT_UNREACHABLE),
-    (NotFound, EXIT_UNREACHABLE),
-    (Unavailable, EXIT_UNREACHABLE),
-    (Busy, EXIT_BUSY),
-)
 EXIT_INTERRUPTED = 130  # what shells report for a process that SIGINT ended
 
 
@@ -128,11 +109,6 @@ def _usage(error: click.UsageError) -> int:
         return error.exit_code
     where = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
     return _fail(error.format_message() + where, error.exit_code)
-
-
-def exit_code_of(error: MountdError) -> int:
-    """Return the exit code for a failure of a store or a mount."""
-    return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), EXIT_FAILURE)
 
 
 def _fail(message: str, exit_code: int) -> int:

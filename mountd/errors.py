@@ -179,6 +179,11 @@ def from_os_error(error: OSError) -> MountdError:
     return _LOCAL.get(error.errno or 0, StoreFailure)(str(error))
 
 
+def is_disconnected(error: OSError) -> bool:
+    """Tell whether a system call failed because the daemon of a mount is dead."""
+    return error.errno == errno.ENOTCONN
+
+
 # Exit codes of the command line, documented in docs/exit-codes.md.
 EXIT_FAILURE = 1  # the operation was understood and failed
 EXIT_USAGE = 2  # bad arguments: unknown option, store, flavor; malformed URI
@@ -187,6 +192,20 @@ EXIT_UNREACHABLE = 4  # the store does not answer, does not exist, or refuses th
 EXIT_NO_FUSE = 5  # this machine cannot mount: no /dev/fuse, no rights, no fusermount3
 EXIT_BUSY = 6  # already mounted, mount point not empty, another daemon holds the store
 EXIT_PENDING = 7  # changes are not in the store yet (time ran out); they are safe on local disk
+
+
+# What a failure of a store or a mount means for a script; first match wins, everything else is EXIT_FAILURE.
+_EXIT_CODES: tuple[tuple[type[MountdError], int], ...] = (
+    (Denied, EXIT_UNREACHABLE),
+    (NotFound, EXIT_UNREACHABLE),
+    (Unavailable, EXIT_UNREACHABLE),
+    (Busy, EXIT_BUSY),
+)
+
+
+def exit_code_of(error: MountdError) -> int:
+    """Return the exit code for a failure of a store or a mount."""
+    return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), EXIT_FAILURE)
 
 
 class UserError(Exception):

@@ -9,8 +9,6 @@ import contextlib
 import logging
 import os
 import stat as stat_bits
-import time
-from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +17,7 @@ import trio
 from mountd.data.cache import Cache
 from mountd.data.fetch import Fetcher
 from mountd.errors import IsADirectory, MountdError, NotADirectory, Stale
+from mountd.failures import Failure, FailureLog
 from mountd.vfs.changes import Changes
 from mountd.vfs.files import Files, Pending
 from mountd.vfs.namespace import Namespace
@@ -39,14 +38,6 @@ log = logging.getLogger(__name__)
 
 # Files that could not be stored are tried again after this many seconds, then twice as many, up to the second number.
 RETRY_FIRST, RETRY_LAST = 5.0, 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Something an operator should know. `at`: seconds since the epoch."""
-
-    at: float
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +73,9 @@ class FileSystem:
         journal: Journal,
         nursery: trio.Nursery,
         recovered: Sequence[str],
+        failures: FailureLog,
     ) -> None:
-        self._failures: deque[Failure] = deque(maxlen=20)
+        self._failures = failures
         self._recovered = tuple(recovered)
         self.cache = cache
         self.nodes = NodeTable(
@@ -100,16 +92,11 @@ class FileSystem:
                 store, nursery=nursery, prefetch_limit=min(settings.prefetch_limit, settings.cache_size // 4)
             ),
             uploader=Uploader(store, nursery=nursery, part_size=settings.part_size),
-            failed=self.failed,
+            failed=failures.add,
         )
         self.changes = Changes(store, self.namespace, self.files)
         self.renames = Renames(store, self.namespace, self.files, changes=self.changes, journal=journal)
         self.directories = Directories(self.namespace)
-
-    def failed(self, message: str) -> None:
-        """Keep a failure for `mountd status`, and log it."""
-        log.warning("%s", message)
-        self._failures.append(Failure(time.time(), message))
 
     def node(self, ino: int) -> Node:
         """Return a node by number. Raises Stale when it is not known (any more)."""
@@ -198,7 +185,7 @@ class FileSystem:
             nodes=len(self.nodes),
             handles=self.files.handles,
             recovered=self._recovered,
-            errors=tuple(self._failures),
+            errors=self._failures.recent(),
         )
 
     async def retry_forever(self) -> None:
@@ -218,7 +205,7 @@ class FileSystem:
 
 @contextlib.asynccontextmanager
 async def open_filesystem(
-    store: ObjectStore, *, data: Path, settings: MountSettings, root: str
+    store: ObjectStore, *, data: Path, settings: MountSettings, root: str, failures: FailureLog | None = None
 ) -> AsyncIterator[FileSystem]:
     """Open a store as a file system whose local state lies in `data`, a folder of its own per store.
 
@@ -234,7 +221,13 @@ async def open_filesystem(
         cache = Cache(data / "blobs", journal, limit=settings.cache_size)
         async with trio.open_nursery() as nursery:
             fs = FileSystem(
-                store, settings=settings, cache=cache, journal=journal, nursery=nursery, recovered=recovered
+                store,
+                settings=settings,
+                cache=cache,
+                journal=journal,
+                nursery=nursery,
+                recovered=recovered,
+                failures=failures or FailureLog(),
             )
             nursery.start_soon(cache.run)
             nursery.start_soon(fs.retry_forever)

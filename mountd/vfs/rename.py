@@ -25,11 +25,11 @@ from mountd.errors import (
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, ObjectStore, Version
 from mountd.vfs.names import child_key
 from mountd.vfs.nodes import Directory, File, Node
-from mountd.writeback.listing import all_below
+from mountd.writeback.listing import all_below, removal_order
 from mountd.writeback.parallel import each
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from mountd.vfs.changes import Changes
     from mountd.vfs.files import Files
@@ -151,7 +151,7 @@ class Renames:
                 copies = await self._copy_tree(source, goal, intent)
                 if node.parent is not None:
                     await self._changes.keep_alive(node.parent, without=node.name)
-                await each(list(copies), self._delete_copied)
+                await self._delete_all(copies)
                 self._journal.end(intent)
                 self._rebase(node, {info.key: copy for info, copy in copies.items()})
                 self._move(node, target)
@@ -185,11 +185,15 @@ class Renames:
 
     async def _undo(self, copies: Sequence[ObjectInfo], intent: int) -> None:
         try:
-            await each(copies, self._delete_copied)
+            await self._delete_all(copies)
         except MountdError as exc:
             log.warning("a rename that failed could not be undone, the next mount will finish it: %s", exc)
             return
         self._journal.end(intent)
+
+    async def _delete_all(self, infos: Iterable[ObjectInfo]) -> None:
+        for group in removal_order(infos):
+            await each(group, self._delete_copied)
 
     async def _delete_copied(self, info: ObjectInfo) -> None:
         with contextlib.suppress(VersionChanged, NotFound):
@@ -217,11 +221,18 @@ async def finish(store: ObjectStore, journal: Journal) -> list[str]:
 async def _finish(store: ObjectStore, intent: Intent) -> None:
     if not intent.recursive:
         return await _finish_file(store, intent)
-    for info in await all_below(store, intent.source):
-        target = Key(intent.target + info.key[len(intent.source) :])
-        with contextlib.suppress(VersionChanged):
-            await store.copy(info, target, expect=ABSENT)
+    left = await all_below(store, intent.source)
+
+    async def copy(info: ObjectInfo) -> None:
+        with contextlib.suppress(VersionChanged):  # it was copied before the crash
+            await store.copy(info, Key(intent.target + info.key[len(intent.source) :]), expect=ABSENT)
+
+    async def delete(info: ObjectInfo) -> None:
         await store.delete(info.key, expect=info.version)
+
+    await each(left, copy)
+    for group in removal_order(left):
+        await each(group, delete)
     return None
 
 

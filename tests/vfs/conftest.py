@@ -4,10 +4,10 @@ import contextlib
 
 import pytest
 import trio.testing
-from mountd.objects.memory import MemoryStore
 
 from mountd.config import MountSettings
 from mountd.objects.interface import Key
+from mountd.objects.memory import MemoryStore
 from mountd.vfs.filesystem import open_filesystem
 
 WHO = {"uid": 0, "gid": 0}

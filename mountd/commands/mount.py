@@ -1,0 +1,217 @@
+"""`mountd mount`, `unmount`, `status` and `sync`: what is done with running mounts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mountd import units
+from mountd.commands import waiting
+from mountd.commands.output import print_json, print_table
+from mountd.config import Folders
+from mountd.daemon import client, launch, mountpoint, records
+from mountd.errors import EXIT_BUSY, EXIT_FAILURE, UserError
+from mountd.mounts import mount_of, running_mounts
+from mountd.stores.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mountd.config import MountSettings
+    from mountd.daemon.records import MountRecord
+    from mountd.stores.store import StoreConfig
+
+DEFAULT_TIMEOUT = 60.0
+
+
+@click.command(short_help="Mount a store at a local path.")
+@click.argument("store", required=False, metavar="[STORE_OR_URI]")
+@click.argument("mount_point", required=False, metavar="[MOUNTPOINT]", type=click.Path(path_type=Path))
+@click.option("--foreground", is_flag=True, help="Stay in this process, log to standard error: for systemd.")
+@click.option("--if-needed", is_flag=True, help="Succeed when the store is mounted already.")
+@click.option("--read-only", is_flag=True, default=None, help="Refuse every change.")
+@click.option("--freshness", metavar="SECONDS", help="How long what is known of the store counts (1; 0; inf).")
+@click.option("--cache-size", metavar="SIZE", help="Local disk space for the cache, such as 20GiB.")
+@click.option("--allow-other", is_flag=True, default=None, help="Let other users of this machine in.")
+@click.option("--uid", metavar="ID", help="Owner of files that name none.")
+@click.option("--gid", metavar="ID", help="Group of files that name none.")
+@click.option("--umask", metavar="OCTAL", help="Permission bits taken from files that name none.")
+@click.option(
+    "--write-back", is_flag=True, default=None, help="close() returns before the store has it (not yet there)."
+)
+@click.option("--debug", is_flag=True, default=None, help="Log every request.")
+def mount(store: str | None, mount_point: Path | None, foreground: bool, if_needed: bool, **chosen: Any) -> None:
+    """Mount a store, by name, URI or path; the active one by default. Returns when it can be used.
+
+    \b
+    Examples:
+      mountd mount                          the active store, at ~/mountd/NAME
+      mountd mount prod /mnt/prod
+      mountd mount s3://bucket/prefix --read-only
+    """
+    registry = Registry(Folders.of_this_user())
+    config = registry.resolve(store)
+    settings = registry.mount_settings(config, chosen)
+    if settings.write_back:
+        raise UserError(
+            "write-back is not offered yet: leave --write-back out; close() waits for the store", EXIT_FAILURE
+        )
+    running = mount_of(config, running_mounts())
+    if running is not None:
+        message = f"store {config.name!r} is mounted at {running.mount_point} already"
+        if not if_needed:
+            raise UserError(message, EXIT_BUSY)
+        return click.echo(message)
+    target = (
+        Path(os.path.abspath(mount_point)) if mount_point else Folders.of_this_user().default_mount_point(config.name)
+    )
+    if foreground:
+        return _serve(config, target, settings)
+    return _welcome(launch.start(config, target, settings))
+
+
+def _serve(config: StoreConfig, target: Path, settings: MountSettings) -> None:
+    from mountd.daemon import logs, service  # the heavy ones: trio, pyfuse3
+    from mountd.daemon.order import MountOrder
+
+    logs.to_stderr(debug=settings.debug)
+    service.run(MountOrder(config, target, settings), _welcome)
+
+
+def _welcome(record: MountRecord) -> None:
+    click.echo(f"Mounted {record.root} at {record.mount_point}")
+    click.echo(f"Try:  echo hello > {record.mount_point}/hello.txt && ls -l {record.mount_point}")
+    click.echo(f"      mountd status; mountd unmount {record.store}")
+
+
+@click.command(short_help="Unmount a store, after its pending writes.")
+@click.argument("store", required=False, metavar="[STORE_OR_MOUNTPOINT]")
+@click.option("--all", "everything", is_flag=True, help="Unmount all mounts of this user.")
+@click.option("--timeout", metavar="SECONDS", default=str(DEFAULT_TIMEOUT), help="How long to wait for pending writes.")
+def unmount(store: str | None, everything: bool, timeout: str) -> None:
+    """Unmount a store, by name, URI or mount point; the active one by default.
+
+    Waits until everything written is in the store. When time runs out first, the mount stays, and the exit code is 7.
+    Cleans up after daemons that were killed.
+    """
+    seconds = _seconds(timeout)
+    cleared = _clear_dead(None if everything else store)
+    chosen = running_mounts() if everything else _chosen(store, required=not cleared)
+    for record in chosen:
+        with waiting.progress(f"Unmounting {record.mount_point}") as show:
+            launch.stop(record, timeout=seconds, progress=show)
+        click.echo(f"Unmounted {record.root} from {record.mount_point}")
+    if everything and not chosen and not cleared:
+        click.echo("Nothing is mounted")
+
+
+@click.command(short_help="Show what is mounted and how it is doing.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status(as_json: bool) -> None:
+    """Show every mount: store, mount point, process, uptime, cache, pending uploads and the last errors."""
+    found = [client.ask(record, "status") for record in running_mounts()]
+    dead = [str(record.mount_point) for record in records.dead_mounts()]
+    if as_json:
+        return print_json({"mounts": found, "dead": dead})
+    if not found and not dead:
+        return click.echo("Nothing is mounted; to mount the active store: mountd mount")
+    columns = ("STORE", "ROOT", "MOUNT POINT", "PID", "UPTIME", "CACHE", "PENDING", "ERRORS")
+    print_table(columns, [_row(each) for each in found])
+    for each in found:
+        _details(each)
+    for point in dead:
+        click.echo(f"{point}: its daemon is dead; clean up with: mountd unmount {point}")
+    return None
+
+
+@click.command(short_help="Wait until everything written is in the store.")
+@click.argument("path", required=False, type=click.Path())
+@click.option("--timeout", metavar="SECONDS", default="inf", help="How long to wait (for ever).")
+def sync(path: str | None, timeout: str) -> None:
+    """Return when everything below PATH, or on every mount, is in the store; fails with the error where it cannot be."""
+    seconds = _seconds(timeout)
+    for record, below in _to_sync(path):
+        with waiting.progress(f"Storing {record.mount_point / below}") as show:
+            client.ask(record, "sync", path=below, timeout=seconds, progress=show)
+
+
+def _to_sync(path: str | None) -> Sequence[tuple[MountRecord, str]]:
+    running = running_mounts()
+    if path is None:
+        return [(record, "") for record in running]
+    absolute = Path(os.path.abspath(path))
+    holding = [record for record in running if absolute.is_relative_to(record.mount_point)]
+    if not holding:
+        raise UserError(f"{path} is not under a mount (see mountd status)")
+    record = max(holding, key=lambda each: len(each.mount_point.parts))
+    return [(record, str(absolute.relative_to(record.mount_point)).removeprefix("."))]
+
+
+def _chosen(store: str | None, *, required: bool) -> Sequence[MountRecord]:
+    """Return the mount meant by a mount point, a name or a URI."""
+    running = running_mounts()
+    if store is not None:
+        point = Path(os.path.abspath(store))
+        at_point = [record for record in running if record.mount_point == point or record.store == store]
+        if at_point:
+            return at_point[:1]
+    try:
+        config = Registry(Folders.of_this_user()).resolve(store)
+        record = mount_of(config, running)
+        missing = f"store {config.name!r} is not mounted"
+    except UserError as exc:
+        record, missing = None, str(exc)
+    if record is None and required:
+        points = ", ".join(f"{each.store} at {each.mount_point}" for each in running) or "nothing"
+        raise UserError(f"{missing} (mounted: {points})")
+    return [record] if record else []
+
+
+def _clear_dead(store: str | None) -> bool:
+    """Clean up after killed daemons, all of them or the one that is meant; tell whether there was one."""
+    point = Path(os.path.abspath(store)) if store else None
+    cleared = False
+    for record in records.dead_mounts():
+        if store is None or store == record.store or point == record.mount_point:
+            launch.clear(record)
+            click.echo(f"Cleaned up {record.mount_point}, whose daemon was killed")
+            cleared = True
+    # A mount whose record is gone, too: after a restart of the machine's runtime folder, say.
+    if point is not None and not cleared and mountpoint.clear_dead(point):
+        click.echo(f"Cleaned up {point}, whose daemon was killed")
+        cleared = True
+    return cleared
+
+
+def _seconds(text: str) -> float:
+    try:
+        return units.parse_duration(text)
+    except ValueError as exc:
+        raise UserError(f"--timeout: {exc}") from exc
+
+
+def _row(state: dict[str, Any]) -> tuple[str, ...]:
+    cache = state["cache"]
+    return (
+        state["store"],
+        state["root"],
+        state["mount_point"],
+        str(state["pid"]),
+        f"{state['uptime']:.0f} s",
+        f"{units.format_size(cache['bytes'])} of {units.format_size(cache['limit'])}",
+        str(len(state["pending"])),
+        str(len(state["errors"])),
+    )
+
+
+def _details(state: dict[str, Any]) -> None:
+    for line in state["recovered"]:
+        click.echo(f"{state['store']}: {line}")
+    for pending in state["pending"]:
+        error = f": {pending['error']}" if pending["error"] else ""
+        click.echo(f"{state['store']}: not in the store yet: {pending['path']}{error}")
+    for failure in state["errors"][-5:]:
+        click.echo(f"{state['store']}: error: {failure['message']}")

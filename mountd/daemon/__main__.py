@@ -1,0 +1,59 @@
+"""The background process of one mount: `python -m mountd.daemon`, started by `launch`, told what to do on standard
+input.
+
+It reports once, as a line of JSON on the descriptor given as its only argument: the mount's record, or why there is
+none.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from mountd.daemon import logs, service
+from mountd.daemon.order import MountOrder
+from mountd.errors import EXIT_FAILURE, MountdError, UserError, exit_code_of
+
+if TYPE_CHECKING:
+    from mountd.daemon.records import MountRecord
+
+log = logging.getLogger("mountd.daemon")
+
+
+def main() -> int:
+    """Mount, report, serve; return the exit code."""
+    report = os.fdopen(int(sys.argv[1]), "w")
+    os.chdir("/")  # so that no folder is kept in use
+    order = MountOrder.from_json(sys.stdin.read())
+    logs.to_file(order.data / "mountd.log", debug=order.settings.debug)
+
+    def ready(record: MountRecord) -> None:
+        report.write(json.dumps({"ready": record.to_json()}))
+        report.close()
+
+    try:
+        service.run(order, ready)
+    except Exception as exc:
+        message, code = _told(exc)
+        log.log(logging.ERROR, "%s", message, exc_info=code is None)
+        if not report.closed:
+            report.write(json.dumps({"error": message, "exit_code": code or EXIT_FAILURE}))
+            report.close()
+        return code or EXIT_FAILURE
+    return 0
+
+
+def _told(exc: Exception) -> tuple[str, int | None]:
+    """Return the line for the user, and the exit code; none for a bug, whose trace goes to the log."""
+    if isinstance(exc, UserError):
+        return str(exc), exc.exit_code
+    if isinstance(exc, MountdError):
+        return str(exc), exit_code_of(exc)
+    return f"internal error: {type(exc).__name__}: {exc}; the log has the details", None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

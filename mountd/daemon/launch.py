@@ -1,0 +1,85 @@
+"""Starting and stopping the daemon of a mount from another process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mountd
+from mountd.daemon import client, mountpoint, records
+from mountd.daemon.order import MountOrder
+from mountd.daemon.records import MountRecord
+from mountd.errors import EXIT_FAILURE, EXIT_PENDING, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from mountd.config import MountSettings
+    from mountd.stores.store import StoreConfig
+
+# After the mount is gone the daemon has only to write its index and to end.
+LAST_STEPS = 30.0
+
+
+def start(store: StoreConfig, mount_point: Path, settings: MountSettings) -> MountRecord:
+    """Mount a store in a process of its own and return once the mount can be used.
+
+    Raises UserError with the daemon's reason when it cannot be mounted; then nothing is left running.
+    """
+    order = MountOrder(store, mount_point, settings)
+    order.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as report:
+        try:
+            process = _spawn(order, writing)
+        finally:
+            os.close(writing)
+        said = report.read()
+    if not said:
+        code = process.wait()
+        raise UserError(f"the daemon ended with code {code}; its log: {order.data / 'mountd.log'}", EXIT_FAILURE)
+    answer = json.loads(said)
+    if "error" in answer:
+        process.wait()
+        raise UserError(answer["error"], answer["exit_code"])
+    return MountRecord.from_json(answer["ready"])
+
+
+def _spawn(order: MountOrder, writing: int) -> subprocess.Popen[str]:
+    with (order.data / "mountd.log").open("a") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mountd.daemon", str(writing)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            pass_fds=[writing],
+            cwd=Path(mountd.__file__).parent.parent,  # so that the same mountd is found, installed or not
+            start_new_session=True,  # the terminal's Ctrl-C and hang-up are not for the daemon
+            text=True,
+        )
+    assert process.stdin is not None
+    with process.stdin as stdin:
+        stdin.write(order.to_json())
+    return process
+
+
+def stop(record: MountRecord, *, timeout: float, progress: Callable[[Any], None] = lambda _: None) -> None:
+    """Unmount after everything written is in the store, and return when the daemon has ended.
+
+    Raises UserError when time runs out first (EXIT_PENDING) or the mount is in use (EXIT_BUSY): then it goes on.
+    """
+    client.ask(record, "unmount", progress=progress, timeout=timeout)
+    if not records.wait_until_gone(record, timeout=timeout + LAST_STEPS):
+        raise UserError(f"{record.mount_point} is unmounted, but process {record.pid} is still at work", EXIT_PENDING)
+
+
+def clear(record: MountRecord) -> None:
+    """Remove what a killed daemon has left: its mount and its record."""
+    mountpoint.clear_dead(record.mount_point)
+    record.file.unlink(missing_ok=True)
+    record.socket.unlink(missing_ok=True)

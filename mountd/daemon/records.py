@@ -1,0 +1,115 @@
+"""Which mounts are running: one small file each, which its daemon keeps locked for as long as it lives.
+
+The lock tells the living from the dead: a pid can be given to another process, a lock goes with its owner. Only the
+standard library is needed to read them, because `mountd.path()` does so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mountd.config import Folders, private_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, slots=True)
+class MountRecord:
+    """A mount: store name, root URI, where it is mounted, its daemon's process id and control socket."""
+
+    store: str
+    root: str
+    mount_point: Path
+    pid: int
+    socket: Path
+
+    @property
+    def file(self) -> Path:
+        """The record on disk."""
+        return self.socket.with_suffix(".json")
+
+    def to_json(self) -> str:
+        """Return the record as JSON; `from_json` takes it back."""
+        return json.dumps({name: str(value) if name != "pid" else value for name, value in asdict(self).items()})
+
+    @classmethod
+    def from_json(cls, text: str) -> MountRecord:
+        """Return the record that `to_json` wrote. Raises ValueError."""
+        try:
+            fields = json.loads(text)
+            return cls(
+                store=fields["store"],
+                root=fields["root"],
+                mount_point=Path(fields["mount_point"]),
+                pid=int(fields["pid"]),
+                socket=Path(fields["socket"]),
+            )
+        except (KeyError, TypeError) as exc:
+            raise ValueError(f"not a record of a mount: {exc}") from exc
+
+
+def active_mounts() -> list[MountRecord]:
+    """Return this user's mounts whose daemon lives, by mount point."""
+    return [record for record, alive in _all() if alive]
+
+
+def dead_mounts() -> list[MountRecord]:
+    """Return records that killed daemons have left behind."""
+    return [record for record, alive in _all() if not alive]
+
+
+def _all() -> list[tuple[MountRecord, bool]]:
+    found = []
+    for path in sorted(Folders.of_this_user().runtime.glob("*.json")):
+        with contextlib.suppress(OSError, ValueError), path.open() as file:
+            record = MountRecord.from_json(file.read())
+            found.append((record, not _lock(file.fileno())))
+    return sorted(found, key=lambda pair: pair[0].mount_point)
+
+
+def _lock(descriptor: int) -> bool:
+    """Try to take the lock that a living daemon holds; it is given back when the file is closed."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def published(record: MountRecord) -> Iterator[None]:
+    """Let others find the mount for the length of the block."""
+    private_folder(record.file.parent)
+    partial = record.file.with_suffix(f".{os.getpid()}")
+    with partial.open("w") as file:
+        # Locked before it has its name: nobody ever sees a record that looks dead.
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(record.to_json())
+        file.flush()
+        partial.rename(record.file)
+        try:
+            yield
+        finally:
+            record.file.unlink(missing_ok=True)
+
+
+def wait_until_gone(record: MountRecord, *, timeout: float) -> bool:
+    """Wait for the daemon to end, at most `timeout` seconds, and tell whether it has."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        try:
+            with record.file.open() as file:
+                if _lock(file.fileno()):
+                    return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.02)
+    return False

@@ -1,0 +1,196 @@
+"""One mount as a service: opened, published, served, drained and taken down, in this order."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import signal
+import sys
+import time
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from mountd import units
+from mountd.config import Folders
+from mountd.daemon import lock, mountpoint, records
+from mountd.daemon.control import Control
+from mountd.daemon.records import MountRecord
+from mountd.errors import EXIT_PENDING, MountdError, UserError
+from mountd.failures import FailureLog
+from mountd.fuse import session
+from mountd.objects.opening import OpenStore, open_store
+from mountd.vfs.filesystem import FileSystem, Progress, open_filesystem
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from mountd.daemon.order import MountOrder
+
+log = logging.getLogger(__name__)
+
+# asyncio works through bodies of megabytes in another thread; with Python's 5 ms each of the kernel's requests could
+# wait that long for its turn.
+SWITCH_INTERVAL = 0.0005
+# How often someone who waits hears how far it is, in seconds.
+PROGRESS_INTERVAL = 0.25
+# Answers that are being sent when the mount is gone get this many seconds.
+LAST_WORDS = 5.0
+
+
+def run(order: MountOrder, ready: Callable[[MountRecord], None]) -> None:
+    """Mount and serve until somebody unmounts; `ready` is called once the mount can be used.
+
+    Raises UserError or MountdError when it cannot be mounted; then nothing is left behind.
+    """
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    mountpoint.require_fuse()
+    if order.store.flavor == "local":
+        mountpoint.keep_apart(order.mount_point, order.store.root)
+    with lock.held(order.data):
+        mountpoint.prepare(order.mount_point)
+        try:
+            trio.run(_serve, order, ready)
+        except BaseExceptionGroup as group:
+            raise _cause(group) from group
+
+
+def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the one failure inside the groups that nurseries make, or the group where there are several."""
+    inner: BaseException = group
+    while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
+        inner = inner.exceptions[0]
+    return inner
+
+
+async def _serve(order: MountOrder, ready: Callable[[MountRecord], None]) -> None:
+    failures = FailureLog()
+    async with open_store(order.store, order.settings, report=failures.add) as opened:
+        await opened.store.check()
+        async with open_filesystem(
+            opened.store, data=order.data, settings=order.settings, root=order.store.root, failures=failures
+        ) as fs:
+            await Service(order, opened, fs).run(ready)
+
+
+class Service:
+    """A running mount, and what its control socket can ask of it."""
+
+    def __init__(self, order: MountOrder, opened: OpenStore, fs: FileSystem) -> None:
+        self._order = order
+        self._opened = opened
+        self._fs = fs
+        self._started = time.time()
+        self._gone = trio.Event()
+        socket = Folders.of_this_user().runtime / f"{order.store.state_name}.socket"
+        self.record = MountRecord(order.store.name, order.store.root, order.mount_point, os.getpid(), socket)
+
+    async def run(self, ready: Callable[[MountRecord], None]) -> None:
+        """Serve until the mount is gone and what was written is stored, as far as that is possible in time."""
+        control = Control({"status": self._status, "sync": self._sync, "unmount": self._unmount})
+        async with trio.open_nursery() as answers:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(partial(control.serve, self.record.socket, answers=answers))
+                await nursery.start(self._mount)
+                nursery.start_soon(self._obey_signals)
+                with records.published(self.record):
+                    log.info("mounted %s at %s", self.record.root, self.record.mount_point)
+                    ready(self.record)
+                    await self._gone.wait()
+                    await self._drain(self._order.settings.drain_timeout)
+                nursery.cancel_scope.cancel()
+            answers.cancel_scope.deadline = trio.current_time() + LAST_WORDS
+        log.info("unmounted %s", self.record.mount_point)
+
+    async def _mount(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        point, settings = self._order.mount_point, self._order.settings
+        try:
+            await session.serve(self._fs, point, settings, name=self._order.store.root, task_status=task_status)
+        finally:
+            self._gone.set()
+
+    async def _obey_signals(self) -> None:
+        """Unmount at the first SIGTERM or SIGINT after what is pending, at the second at once."""
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async with trio.open_nursery() as nursery:
+                async for number in signals:
+                    log.info("got %s", signal.Signals(number).name)
+                    if nursery.child_tasks:
+                        session.stop()
+                    nursery.start_soon(self._stop)
+
+    async def _stop(self) -> None:
+        await self._drain(self._order.settings.drain_timeout)
+        session.stop()
+
+    async def _drain(self, timeout: float) -> None:
+        with trio.move_on_after(timeout):
+            try:
+                await self._fs.sync()
+            except MountdError as exc:
+                log.error("not everything could be stored: %s", exc)
+                return
+        for pending in self._fs.status().pending:
+            log.error("not stored: %s (%s)", pending.path, pending.error or "no time was left")
+
+    async def _status(self, request: Mapping[str, Any], progress: Callable[[Any], Awaitable[None]]) -> dict[str, Any]:
+        state = self._fs.status()
+        return {
+            "store": self.record.store,
+            "root": self.record.root,
+            "flavor": self._order.store.flavor,
+            "mount_point": str(self.record.mount_point),
+            "pid": self.record.pid,
+            "uptime": time.time() - self._started,
+            "read_only": self._order.settings.read_only,
+            "freshness": self._order.settings.freshness,
+            "cache": {"bytes": state.cache_bytes, "limit": state.cache_limit},
+            "nodes": state.nodes,
+            "handles": state.handles,
+            "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "requests": dict(self._opened.requests),
+            "pending": [asdict(pending) for pending in state.pending],
+            "recovered": list(state.recovered),
+            "errors": [asdict(failure) for failure in state.errors],
+        }
+
+    async def _sync(self, request: Mapping[str, Any], progress: Callable[[Any], Awaitable[None]]) -> None:
+        await self._synced(request.get("path"), float(request["timeout"]), progress)
+
+    async def _unmount(self, request: Mapping[str, Any], progress: Callable[[Any], Awaitable[None]]) -> None:
+        await self._synced(None, float(request["timeout"]), progress)
+        await trio.to_thread.run_sync(mountpoint.detach, self.record.mount_point)
+        await self._gone.wait()
+
+    async def _synced(self, path: str | None, timeout: float, progress: Callable[[Any], Awaitable[None]]) -> None:
+        """Store everything below `path`, telling how far it is. Raises UserError (EXIT_PENDING) when time is up."""
+        last = Progress(0, 0)
+
+        def note(value: Progress) -> None:
+            nonlocal last
+            last = value
+
+        async def tell() -> None:
+            while True:
+                await trio.sleep(PROGRESS_INTERVAL)
+                await progress(asdict(last) | {"waiting_for": [p.path for p in self._fs.status().pending[:3]]})
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tell)
+            with trio.move_on_after(timeout) as waiting:
+                await self._fs.sync(path, note)
+            nursery.cancel_scope.cancel()
+        if waiting.cancelled_caught:
+            raise UserError(self._left(timeout), EXIT_PENDING)
+
+    def _left(self, timeout: float) -> str:
+        pending = self._fs.status().pending
+        size = units.format_size(sum(each.bytes for each in pending))
+        first = pending[0].path + (f" ({pending[0].error})" if pending[0].error else "") if pending else "nothing"
+        return (
+            f"after {timeout:g} s {len(pending)} files with {size} are not in the store yet, first of all {first}; "
+            f"{self.record.mount_point} stays mounted"
+        )
