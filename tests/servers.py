@@ -73,7 +73,7 @@ def seaweedfs():
         *("server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
         *(f"-master.port={master}", "-master.volumeSizeLimitMB=256", "-master.telemetry=false"),
         *(f"-volume.port={volume}", "-volume.max=5000", f"-filer.port={filer}"),
-        *("-s3", f"-s3.port={s3}", f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0"),
+        *("-s3", f"-s3.port={s3}", f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0", "-s3.port.lance=0"),
     ]
     log = (folder / "log").open("wb")
     process = subprocess.Popen(

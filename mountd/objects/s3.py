@@ -149,6 +149,8 @@ class S3Store:
     async def copy(
         self, source: ObjectInfo, target: Key, *, expect: Version | None = None, match: bool = True
     ) -> ObjectInfo:
+        if source.key.endswith("/"):  # a marker; not every service can copy one
+            return await self.put(target, b"", expect=expect)
         if source.size > self._max_copy:
             return await self._copy_in_parts(source, target, expect=expect)
         answer = await self._call("copy_object", target, **self._source(source, match=match), **_condition(expect))

@@ -29,7 +29,7 @@ from mountd.writeback.listing import all_below, removal_order
 from mountd.writeback.parallel import each
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Iterable
 
     from mountd.vfs.changes import Changes
     from mountd.vfs.files import Files
@@ -151,7 +151,7 @@ class Renames:
                 copies = await self._copy_tree(source, goal, intent)
                 if node.parent is not None:
                     await self._changes.keep_alive(node.parent, without=node.name)
-                await self._delete_all(copies)
+                await self._delete_all(copies, below=source)
                 self._journal.end(intent)
                 self._rebase(node, {info.key: copy for info, copy in copies.items()})
                 self._move(node, target)
@@ -179,25 +179,27 @@ class Renames:
         try:
             await each(await all_below(self._store, source), copy)
         except MountdError:
-            await self._undo(list(copies.values()), intent)
+            await self._undo(copies.values(), goal, intent)
             raise
         return copies
 
-    async def _undo(self, copies: Sequence[ObjectInfo], intent: int) -> None:
+    async def _undo(self, copies: Iterable[ObjectInfo], goal: Key, intent: int) -> None:
         try:
-            await self._delete_all(copies)
+            await self._delete_all(copies, below=goal)
         except MountdError as exc:
             log.warning("a rename that failed could not be undone, the next mount will finish it: %s", exc)
             return
         self._journal.end(intent)
 
-    async def _delete_all(self, infos: Iterable[ObjectInfo]) -> None:
-        for group in removal_order(infos):
-            await each(group, self._delete_copied)
+    async def _delete_all(self, infos: Iterable[ObjectInfo], *, below: Key) -> None:
+        versions = {info.key: info.version for info in infos}
 
-    async def _delete_copied(self, info: ObjectInfo) -> None:
-        with contextlib.suppress(VersionChanged, NotFound):
-            await self._store.delete(info.key, expect=info.version)
+        async def delete(key: Key) -> None:
+            with contextlib.suppress(VersionChanged, NotFound):
+                await self._store.delete(key, expect=versions.get(key))
+
+        for group in removal_order(versions, below):
+            await each(group, delete)
 
     def _rebase(self, directory: Directory, copies: dict[Key, ObjectInfo]) -> None:
         """Tell the nodes below which objects they stand for now."""
@@ -221,17 +223,17 @@ async def finish(store: ObjectStore, journal: Journal) -> list[str]:
 async def _finish(store: ObjectStore, intent: Intent) -> None:
     if not intent.recursive:
         return await _finish_file(store, intent)
-    left = await all_below(store, intent.source)
+    left = {info.key: info for info in await all_below(store, intent.source)}
 
     async def copy(info: ObjectInfo) -> None:
         with contextlib.suppress(VersionChanged):  # it was copied before the crash
             await store.copy(info, Key(intent.target + info.key[len(intent.source) :]), expect=ABSENT)
 
-    async def delete(info: ObjectInfo) -> None:
-        await store.delete(info.key, expect=info.version)
+    async def delete(key: Key) -> None:
+        await store.delete(key, expect=left[key].version if key in left else None)
 
-    await each(left, copy)
-    for group in removal_order(left):
+    await each(left.values(), copy)
+    for group in removal_order(left, intent.source):
         await each(group, delete)
     return None
 

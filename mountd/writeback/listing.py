@@ -5,10 +5,12 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from mountd.objects.interface import Key
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from mountd.objects.interface import Key, ObjectInfo, ObjectStore
+    from mountd.objects.interface import ObjectInfo, ObjectStore
 
 
 async def all_below(store: ObjectStore, prefix: Key) -> list[ObjectInfo]:
@@ -23,13 +25,21 @@ async def all_below(store: ObjectStore, prefix: Key) -> list[ObjectInfo]:
             return found
 
 
-def removal_order(objects: Iterable[ObjectInfo]) -> list[list[ObjectInfo]]:
-    """Return groups to be deleted one after the other: objects first, then markers, the deepest first.
+def removal_order(keys: Iterable[Key], below: Key) -> list[list[Key]]:
+    """Return groups of keys to be deleted one after the other: objects first, then markers, the deepest first.
 
-    In a folder of this machine markers are directories, which go only when they are empty.
+    The order matters in a folder of this machine, where markers are directories, which go only when they are empty. The
+    markers of all directories at and below `below` are among them, whether they are known to exist or not: services
+    that keep their keys in a tree (SeaweedFS) go on listing a directory that was never marked when it has become empty.
     """
+    found = set(keys)
+    folders = {key for key in found if key.endswith("/")} | {below}
+    for key in found:
+        parts = key[len(below) :].split("/")[:-1]
+        folders.update(Key(below + "/".join(parts[:depth]) + "/") for depth in range(1, len(parts) + 1))
+    ordered = sorted(folders, key=_depth)
+    return [sorted(found - folders), *(list(group) for _, group in groupby(ordered, key=_depth))]
 
-    def turn(info: ObjectInfo) -> int:
-        return -info.key.count("/") if info.key.endswith("/") else -(1 << 30)
 
-    return [list(group) for _, group in groupby(sorted(objects, key=turn), key=turn)]
+def _depth(key: Key) -> int:
+    return -key.count("/")

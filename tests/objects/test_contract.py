@@ -233,6 +233,14 @@ async def test_an_empty_directory_lasts(store):
     assert await listed(store) == ([], [])
 
 
+async def test_a_marker_can_be_copied(store):
+    """The copy of a marker is a marker."""
+    marker = await store.put(Key("d/"), b"")
+    await store.copy(marker, Key("e/f/"))
+    assert await listed(store, "e/") in ((["e/"], ["e/f/"]), ([], ["e/f/"]))
+    assert await listed(store, "e/f/") == (["e/f/"], [])
+
+
 async def test_a_marker_goes_without_its_objects(store):
     """Deleting the marker of a directory that is not empty leaves what is in it."""
     await store.put(Key("d/"), b"")
