@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from mountd.daemon.records import MountRecord
 
 import mountd
+from mountd.daemon.records import MountRecord
 from mountd.mounts import path_of, uri_of
 
 

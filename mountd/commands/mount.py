@@ -131,7 +131,7 @@ def status(as_json: bool) -> None:
 @click.argument("path", required=False, type=click.Path())
 @click.option("--timeout", metavar="SECONDS", default="inf", help="How long to wait (for ever).")
 def sync(path: str | None, timeout: str) -> None:
-    """Return when everything below PATH, or on every mount, is in the store; fails with the error where it cannot be."""
+    """Return when everything below PATH, or on every mount, is in the store; fails where it cannot be."""
     seconds = _seconds(timeout)
     for record, below in _to_sync(path):
         with waiting.progress(f"Storing {record.mount_point / below}") as show:

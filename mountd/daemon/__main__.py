@@ -24,10 +24,12 @@ log = logging.getLogger("mountd.daemon")
 
 
 def main() -> int:
-    """Mount, report, serve; return the exit code."""
+    """Leave the caller's process tree, mount, report, serve; return the exit code."""
     report = os.fdopen(int(sys.argv[1]), "w")
-    os.chdir("/")  # so that no folder is kept in use
     order = MountOrder.from_json(sys.stdin.read())
+    if os.fork():
+        os._exit(0)  # a caller that lives on, such as a notebook, gets no child to look after
+    os.chdir("/")  # so that no folder is kept in use
     logs.to_file(order.data / "mountd.log", debug=order.settings.debug)
 
     def ready(record: MountRecord) -> None:

@@ -39,13 +39,12 @@ def start(store: StoreConfig, mount_point: Path, settings: MountSettings) -> Mou
             process = _spawn(order, writing)
         finally:
             os.close(writing)
+        process.wait()  # it only starts the daemon, which then belongs to nobody
         said = report.read()
     if not said:
-        code = process.wait()
-        raise UserError(f"the daemon ended with code {code}; its log: {order.data / 'mountd.log'}", EXIT_FAILURE)
+        raise UserError(f"the daemon has died; its log: {order.data / 'mountd.log'}", EXIT_FAILURE)
     answer = json.loads(said)
     if "error" in answer:
-        process.wait()
         raise UserError(answer["error"], answer["exit_code"])
     return MountRecord.from_json(answer["ready"])
 
@@ -73,8 +72,10 @@ def stop(record: MountRecord, *, timeout: float, progress: Callable[[Any], None]
 
     Raises UserError when time runs out first (EXIT_PENDING) or the mount is in use (EXIT_BUSY): then it goes on.
     """
-    client.ask(record, "unmount", progress=progress, timeout=timeout)
-    if not records.wait_until_gone(record, timeout=timeout + LAST_STEPS):
+    with records.watched(record) as ended:
+        client.ask(record, "unmount", progress=progress, timeout=timeout)
+        if ended(LAST_STEPS):
+            return
         raise UserError(f"{record.mount_point} is unmounted, but process {record.pid} is still at work", EXIT_PENDING)
 
 

@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
-import time
+import select
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from mountd.config import Folders, private_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +101,18 @@ def published(record: MountRecord) -> Iterator[None]:
             record.file.unlink(missing_ok=True)
 
 
-def wait_until_gone(record: MountRecord, *, timeout: float) -> bool:
-    """Wait for the daemon to end, at most `timeout` seconds, and tell whether it has."""
-    end = time.monotonic() + timeout
-    while time.monotonic() < end:
-        try:
-            with record.file.open() as file:
-                if _lock(file.fileno()):
-                    return True
-        except FileNotFoundError:
-            return True
-        time.sleep(0.02)
-    return False
+@contextlib.contextmanager
+def watched(record: MountRecord) -> Iterator[Callable[[float], bool]]:
+    """Yield what waits for the daemon's end, at most so many seconds, and tells whether it has come.
+
+    Opened while the daemon is known to live, the descriptor stays with that process whoever gets its number next.
+    """
+    try:
+        descriptor = os.pidfd_open(record.pid)
+    except ProcessLookupError:
+        yield lambda _: True
+        return
+    try:
+        yield lambda timeout: bool(select.select([descriptor], [], [], timeout)[0])
+    finally:
+        os.close(descriptor)

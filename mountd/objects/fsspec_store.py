@@ -104,26 +104,19 @@ class FsspecStore:
         return self._page(prefix, entries, recursive=recursive)
 
     def _page(self, prefix: Key, entries: list[Mapping[str, Any]], *, recursive: bool) -> ListPage:
-        objects: dict[Key, ObjectInfo] = {}
-        prefixes: list[Key] = []
-        if prefix:
-            objects[prefix] = _marker(prefix)
-        for entry in entries:
-            key = self._key(entry["name"])
-            if key is None:
-                continue
-            if key == prefix.rstrip("/"):
-                if entry["type"] != "directory":  # the listing of an object is the object itself
-                    return ListPage((), (), None)
-            elif entry["type"] != "directory":
-                objects[key] = _info(key, entry)
-            elif recursive:
-                objects[Key(key + "/")] = _marker(Key(key + "/"))
-            else:
-                prefixes.append(Key(key + "/"))
-        if recursive and not entries:
+        own = prefix.rstrip("/")
+        named = [(key, entry) for entry in entries if (key := self._key(entry["name"])) is not None]
+        if any(key == own and entry["type"] != "directory" for key, entry in named):
+            return ListPage((), (), None)  # the listing of an object is the object itself
+        if recursive and not named:
             return ListPage((), (), None)
-        return ListPage([*objects.values()], prefixes, None)
+        objects = [_info(key, entry) for key, entry in named if entry["type"] != "directory"]
+        folders = [Key(key + "/") for key, entry in named if entry["type"] == "directory" and key != own]
+        if prefix:
+            objects.append(_marker(prefix))
+        if recursive:
+            return ListPage([*objects, *map(_marker, folders)], (), None)
+        return ListPage(objects, folders, None)
 
     async def read_range(self, key: Key, start: int, length: int, *, version: Version | None = None) -> Chunk:
         path = self._path(key)

@@ -128,7 +128,7 @@ def jumping_clock():
 
 @pytest.fixture
 def mount(tmp_path):
-    """Return a context manager that opens a file system; a second one on the same store continues from the same disk."""
+    """Return what opens a file system; a second one on the same store continues from the same disk."""
 
     @contextlib.asynccontextmanager
     async def open_mount(store=None, *, data="data", **settings):

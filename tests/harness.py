@@ -1,0 +1,225 @@
+"""Real mounts for tests: made by the command line, in processes of their own, and gone afterwards come what may."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parent.parent
+
+
+class Host:
+    """One user's machine as far as mountd knows it: settings, state, sockets and mount points in folders of its own.
+
+    Several hosts on the same store stand for several machines.
+    """
+
+    def __init__(self, folder):
+        self.folder = folder
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "AWS_"))}
+        self.environment = kept | {
+            "HOME": str(folder / "home"),
+            "XDG_CONFIG_HOME": str(folder / "config"),
+            "XDG_STATE_HOME": str(folder / "state"),
+            "XDG_DATA_HOME": str(folder / "data"),
+            "XDG_RUNTIME_DIR": str(folder / "run"),
+            "PYTHONPATH": str(CHECKOUT),
+        }
+        self.foreground = []
+
+    def run(self, *arguments, check=True, timeout=120):
+        """Run `mountd` and return the finished process."""
+        done = subprocess.run(
+            self.command(*arguments), env=self.environment, capture_output=True, text=True, timeout=timeout, check=False
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(
+                f"mountd {' '.join(map(str, arguments))}: {done.returncode}: {done.stderr}{self.logs()}"
+            )
+        return done
+
+    def command(self, *arguments):
+        """Return the command line of `mountd` with these arguments."""
+        return [sys.executable, "-m", "mountd", *map(str, arguments)]
+
+    def start(self, *arguments):
+        """Start `mountd` and return the running process; it is killed at the end at the latest."""
+        process = subprocess.Popen(
+            self.command(*arguments), env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self.foreground.append(process)
+        return process
+
+    def mount(self, store, *options, name="store"):
+        """Register `store` under `name`, mount it and return the `Mount`."""
+        if store.options is not None:
+            pairs = [part for key, value in store.options.items() for part in ("--option", f"{key}={value}")]
+            self.environment |= store.environment
+            known = [each["name"] for each in json.loads(self.run("store", "list", "--json").stdout)]
+            if name not in known:
+                self.run("store", "register", name, f"--path={store.root}", *pairs)
+        self.run("mount", name, self.folder / "mnt" / name, *options)
+        return self.mounted(name)
+
+    def mounted(self, name="store"):
+        """Return the `Mount` of the store called `name`, which is mounted."""
+        (state,) = [each for each in self.status() if each["store"] == name]
+        return Mount(self, name, Path(state["mount_point"]), state["pid"])
+
+    def status(self):
+        """Return what `mountd status --json` says of each mount."""
+        return json.loads(self.run("status", "--json").stdout)["mounts"]
+
+    def logs(self):
+        """Return the ends of all daemons' logs."""
+        return "".join(f"\n--- {path}\n{path.read_text()[-3000:]}" for path in self.folder.glob("state/mountd/*/*.log"))
+
+    def close(self):
+        """Unmount everything, politely first, and end every process that was started. Fails when the polite way did."""
+        done = self.run("unmount", "--all", "--timeout=20", check=False)
+        for process in self.foreground:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+        left = self._force()
+        assert done.returncode == 0, f"unmount failed: {done.stderr}{self.logs()}"
+        assert not left, f"left behind: {left}{self.logs()}"
+
+    def _force(self):
+        left = []
+        for point in mounts_below(self.folder):
+            left.append(point)
+            subprocess.run(["umount", "-l", point], check=False)
+        for pid in self.daemons():
+            left.append(pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return left
+
+    def daemons(self):
+        """Return the pids of this host's daemons: processes with its state folder in their environment."""
+        found = []
+        wanted = f"XDG_STATE_HOME={self.folder / 'state'}".encode()
+        for folder in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                ours = folder.name.isdigit() and b"mountd" in (folder / "cmdline").read_bytes()
+                if ours and wanted in (folder / "environ").read_bytes().split(b"\0"):
+                    found.append(int(folder.name))
+        return found
+
+
+def mounts_below(folder):
+    """Return the mount points in a folder."""
+    points = [line.split()[1].replace("\\040", " ") for line in Path("/proc/mounts").read_text().splitlines()]
+    return [point for point in points if Path(point).is_relative_to(folder)]
+
+
+@dataclass
+class Mount:
+    """A running mount."""
+
+    host: Host
+    name: str
+    path: Path
+    pid: int
+
+    def __truediv__(self, name):
+        return self.path / name
+
+    def status(self):
+        """Return what `mountd status --json` says of it."""
+        (state,) = [each for each in self.host.status() if each["store"] == self.name]
+        return state
+
+    def requests(self):
+        """Return how many requests of each kind have been sent to the store."""
+        return self.status()["requests"]
+
+    @contextlib.contextmanager
+    def counting(self):
+        """Yield a dict that has, after the block, the requests sent during it."""
+        before = self.requests()
+        sent = {}
+        yield sent
+        after = self.requests()
+        sent |= {name: count - before.get(name, 0) for name, count in after.items() if count != before.get(name, 0)}
+
+    def peak_memory(self):
+        """Return the daemon's largest resident size so far, in bytes."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+        raise AssertionError("no VmHWM")
+
+    def unmount(self, *options, check=True):
+        """Unmount and return the finished process."""
+        return self.host.run("unmount", self.name, *options, check=check)
+
+    def kill(self):
+        """End the daemon without warning."""
+        os.kill(self.pid, signal.SIGKILL)
+        while Path(f"/proc/{self.pid}").exists() and "Z" not in Path(f"/proc/{self.pid}/stat").read_text().split()[2]:
+            time.sleep(0.01)
+
+
+class LocalFolder:
+    """A store in a folder, and an independent client of it: plain files."""
+
+    kind = "local"
+    environment = {}
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.root = str(folder)
+        self.options = {}
+        folder.mkdir()
+
+    def put(self, key, data):
+        path = self.folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".new")
+        partial.write_bytes(data)
+        partial.rename(path)
+
+    def get(self, key):
+        return (self.folder / key).read_bytes()
+
+    def delete(self, key):
+        (self.folder / key).unlink()
+
+    def keys(self):
+        found = (path for path in self.folder.rglob("*") if path.is_file())
+        return sorted(str(path.relative_to(self.folder)) for path in found)
+
+
+class Bucket:
+    """A bucket of an S3 server, and an independent client of it: boto3."""
+
+    kind = "s3"
+
+    def __init__(self, server):
+        self.server = server
+        self.bucket = server.make_bucket()
+        self.root = f"s3://{self.bucket}"
+        self.options = server.options()
+        self.environment = {"TEST_S3_SECRET": server.secret}
+        self.client = server.client()
+
+    def put(self, key, data):
+        self.client.put_object(Bucket=self.bucket, Key=key, Body=data)
+
+    def get(self, key):
+        return self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+
+    def delete(self, key):
+        self.client.delete_object(Bucket=self.bucket, Key=key)
+
+    def keys(self):
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
+        found = (each["Key"] for page in pages for each in page.get("Contents", ()))
+        return sorted(key for key in found if not key.endswith("/"))

@@ -1,0 +1,83 @@
+"""What is asked of the store, and what is not: requests cost money and round trips."""
+
+import os
+import threading
+
+MiB = 1024 * 1024
+
+
+def test_ls_l_of_a_large_directory_is_its_listing(host, s3_store):
+    """`ls -l` of 2500 objects takes three pages and no request per file, and nothing the second time."""
+    threads = [
+        threading.Thread(target=lambda i=i: [s3_store.put(f"d/f{n:04}", b"x") for n in range(i, 2500, 8)])
+        for i in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    mount = host.mount(s3_store, "--freshness", "60")
+    with mount.counting() as requests, os.scandir(mount / "d") as entries:
+        assert sum(entry.stat().st_size for entry in entries) == 2500
+    assert requests.pop("stat", 0) + requests["list_page"] <= 3 + 2  # and the name `d` itself
+    assert set(requests) == {"list_page"}
+    with mount.counting() as requests, os.scandir(mount / "d") as entries:
+        assert sum(entry.stat().st_size for entry in entries) == 2500
+    assert requests == {}
+
+
+def test_what_is_known_is_not_asked_again(host, s3_store):
+    """Within the freshness, repeated stats, opens and reads send nothing."""
+    s3_store.put("a", b"x" * 100_000)
+    mount = host.mount(s3_store, "--freshness", "60")
+    (mount / "a").read_bytes()
+    with mount.counting() as requests:
+        for _ in range(10):
+            assert (mount / "a").stat().st_size == 100_000
+            assert len((mount / "a").read_bytes()) == 100_000
+            assert not (mount / "missing").exists() or True
+    assert requests.get("read_range", 0) == 0
+    assert sum(requests.values()) <= 2  # the first look for what is missing
+
+
+def test_a_small_file_is_one_read_request(host, s3_store):
+    """After a listing, opening and reading a small cold file costs one request; with its bytes come all of them."""
+    for i in range(20):
+        s3_store.put(f"d/f{i}", b"x" * 1000)
+    mount = host.mount(s3_store, "--freshness", "60")
+    os.listdir(mount / "d")
+    with mount.counting() as requests:
+        for i in range(20):
+            assert (mount / "d" / f"f{i}").read_bytes() == b"x" * 1000
+    assert requests == {"read_range": 20}
+
+
+def test_a_write_of_a_small_file_is_one_put(host, s3_store):
+    """Creating, writing and closing a file in a known directory sends its bytes once, and nothing else."""
+    mount = host.mount(s3_store, "--freshness", "60")
+    os.listdir(mount.path)
+    with mount.counting() as requests:
+        for i in range(10):
+            (mount / f"f{i}").write_bytes(b"x" * 1000)
+    assert requests == {"put": 10}
+
+
+def test_what_was_written_is_not_downloaded(host, s3_store):
+    """The bytes of a write are the cache of the reads that follow."""
+    mount = host.mount(s3_store)
+    (mount / "a").write_bytes(b"x" * MiB)
+    with mount.counting() as requests:
+        os.posix_fadvise(fd := os.open(mount / "a", os.O_RDONLY), 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(fd)
+        assert (mount / "a").read_bytes() == b"x" * MiB
+    assert "read_range" not in requests
+
+
+def test_a_sequential_read_fetches_every_byte_once(host, s3_store):
+    """Read-ahead brings each range once: no byte is downloaded twice."""
+    s3_store.put("a", b"x" * (40 * MiB))
+    mount = host.mount(s3_store)
+    with mount.counting() as requests:
+        assert len((mount / "a").read_bytes()) == 40 * MiB
+    assert mount.status()["cache"]["bytes"] == 40 * MiB
+    assert requests["read_range"] <= 12
