@@ -181,7 +181,8 @@ def from_os_error(error: OSError) -> MountdError:
 
 def is_disconnected(error: OSError) -> bool:
     """Tell whether a system call failed because the daemon of a mount is dead."""
-    return error.errno == errno.ENOTCONN
+    # The call during which it died, and those that found it dead first, are told that the connection was aborted.
+    return error.errno in (errno.ENOTCONN, errno.ECONNABORTED)
 
 
 # Exit codes of the command line, documented in docs/exit-codes.md.

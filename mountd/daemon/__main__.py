@@ -25,25 +25,28 @@ log = logging.getLogger("mountd.daemon")
 
 def main() -> int:
     """Leave the caller's process tree, mount, report, serve; return the exit code."""
-    report = os.fdopen(int(sys.argv[1]), "w")
+    report = int(sys.argv[1])
     order = MountOrder.from_json(sys.stdin.read())
     if os.fork():
         os._exit(0)  # a caller that lives on, such as a notebook, gets no child to look after
     os.chdir("/")  # so that no folder is kept in use
+    told = False
     logs.to_file(order.data / "mountd.log", debug=order.settings.debug)
 
     def ready(record: MountRecord) -> None:
-        report.write(json.dumps({"ready": record.to_json()}))
-        report.close()
+        nonlocal told
+        told = True
+        os.write(report, json.dumps({"ready": record.to_json()}).encode())
+        os.close(report)
 
     try:
         service.run(order, ready)
     except Exception as exc:
         message, code = _told(exc)
         log.log(logging.ERROR, "%s", message, exc_info=code is None)
-        if not report.closed:
-            report.write(json.dumps({"error": message, "exit_code": code or EXIT_FAILURE}))
-            report.close()
+        if not told:
+            # Closed by the end of the process: who reads to the end knows that nothing is left running.
+            os.write(report, json.dumps({"error": message, "exit_code": code or EXIT_FAILURE}).encode())
         return code or EXIT_FAILURE
     return 0
 

@@ -93,6 +93,7 @@ def test_no_read_mixes_versions_while_another_client_overwrites(fresh, store):
     def write():
         for i in range(1, 40):
             store.put("a", bytes([i]) * size)
+            time.sleep(0.03)
         done.set()
 
     writer = threading.Thread(target=write)
