@@ -49,7 +49,8 @@ def test_a_store_that_cannot_be_used_is_not_mounted(host, s3_store, option, valu
     pairs = [part for key, text in options.items() for part in ("--option", f"{key}={text}")]
     root = value if option == "path" else s3_store.root
     host.run("store", "register", "bad", "--path", root, *pairs)
-    (host.folder / "config" / "mountd" / "config.toml").open("a").write('\n[mount]\nretry_budget = "1s"\n')
+    with (host.folder / "config" / "mountd" / "config.toml").open("a") as settings:
+        settings.write('\n[mount]\nretry_budget = "1s"\n')
     done = host.run("mount", "bad", host.folder / "mnt", check=False)
     assert done.returncode == code, done.stderr
     assert words in done.stderr
