@@ -1,0 +1,39 @@
+"""Look for differences between model and file system for as long as you like: `python -m tests.model s3 -n 1000`."""
+
+import argparse
+import contextlib
+
+from hypothesis import seed, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.model import places
+from tests.model.machine import TreeMachine
+from tests.model.test_model import SETTINGS
+from tests.servers import seaweedfs
+
+
+@contextlib.contextmanager
+def _place(kind):
+    with contextlib.ExitStack() as stack:
+        if kind == "s3":
+            yield stack.enter_context(places.s3(stack.enter_context(seaweedfs())))
+        else:
+            yield stack.enter_context(places.local() if kind == "local" else places.disk())
+
+
+def main():
+    """Run the machine with other settings than the test has."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("place", choices=["disk", "local", "s3"])
+    parser.add_argument("-n", "--examples", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=1)
+    chosen = parser.parse_args()
+    with _place(chosen.place) as place:
+        machine = seed(chosen.seed)(type("Machine", (TreeMachine,), {"place": place}))
+        limits = {"max_examples": chosen.examples, "stateful_step_count": chosen.steps}
+        run_state_machine_as_test(machine, settings=settings(SETTINGS, derandomize=False, database=None, **limits))
+
+
+if __name__ == "__main__":
+    main()
