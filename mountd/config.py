@@ -120,7 +120,6 @@ class MountSettings:
     freshness: float = _setting(1.0, units.parse_duration, "how long what is known of the store is taken as true")
     cache_size: int = _setting(10 * GiB, units.parse_size, "local disk space for bytes that are also in the store")
     part_size: int = _setting(8 * MiB, units.parse_size, "bytes per request, both ways")
-    ranges_in_flight: int = _setting(8, units.parse_count, "range requests per sequential reader at a time")
     prefetch_limit: int = _setting(64 * MiB, units.parse_size, "how far ahead of a sequential reader to fetch")
     request_deadline: float = _setting(60.0, units.parse_time_limit, "time for one request to the store")
     retry_budget: float = _setting(30.0, units.parse_duration, "how long a failing request is tried again")
@@ -129,6 +128,9 @@ class MountSettings:
     gid: int | None = _setting(None, units.parse_id, "group of files that name none")
     umask: int = _setting(0o022, units.parse_umask, "permission bits taken from files that name none")
     allow_other: bool = _setting(False, units.parse_bool, "let other users of this machine in")
+    attributes: bool = _setting(
+        True, units.parse_bool, "keep modes, owners, times, links and xattrs beside the objects"
+    )
     read_only: bool = _setting(False, units.parse_bool, "refuse every change")
     write_back: bool = _setting(False, units.parse_bool, "close() returns once the change is safe on local disk")
     debug: bool = _setting(False, units.parse_bool, "log every request")

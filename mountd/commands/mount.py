@@ -39,6 +39,7 @@ DEFAULT_TIMEOUT = 60.0
 @click.option("--uid", metavar="ID", help="Owner of files that name none.")
 @click.option("--gid", metavar="ID", help="Group of files that name none.")
 @click.option("--umask", metavar="OCTAL", help="Permission bits taken from files that name none.")
+@click.option("--attributes", type=click.Choice(["on", "off"]), help="Keep modes, links and the like in the store.")
 @click.option(
     "--write-back", is_flag=True, default=None, help="close() returns before the store has it (not yet there)."
 )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
+import stat
 from typing import TYPE_CHECKING, Any
 
 import pyfuse3
 
-from mountd.errors import Unsupported
+from mountd.errors import InvalidArgument
 from mountd.fuse.reply import attributes, nothing, reply
 
 if TYPE_CHECKING:
@@ -57,19 +57,14 @@ class Operations(pyfuse3.Operations):
         node = self._fs.node(inode)
         if fields.update_size:
             await self._fs.files.truncate(self._fs.file(inode), attr.st_size, opened=fh is not None)
-        if fields.update_mode:
-            self._fs.set_mode(node, attr.st_mode)
-        known = node.attributes
-        if fields.update_uid:
-            known.uid = attr.st_uid
-        if fields.update_gid:
-            known.gid = attr.st_gid
-        if fields.update_atime:
-            known.atime_ns = attr.st_atime_ns
-        if fields.update_mtime:
-            known.mtime_ns = attr.st_mtime_ns
-        known.ctime_ns = attr.st_ctime_ns if fields.update_ctime else time.time_ns()
-        node.altered |= fields.update_uid or fields.update_gid
+        await self._fs.set_attributes(
+            node,
+            mode=attr.st_mode if fields.update_mode else None,
+            uid=attr.st_uid if fields.update_uid else None,
+            gid=attr.st_gid if fields.update_gid else None,
+            atime_ns=attr.st_atime_ns if fields.update_atime else None,
+            mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
+        )
         return self._known(node)
 
     @reply
@@ -96,8 +91,8 @@ class Operations(pyfuse3.Operations):
 
     @reply
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
-        # Names are in the store when the call that made them returns.
-        return
+        # Names are in the store when the call that made them returns; attributes follow.
+        await self._fs.attributes.flush(self._fs.directories.directory(fh).key)
 
     @reply
     async def open(self, inode: int, flags: int, ctx: Any) -> pyfuse3.FileInfo:
@@ -114,15 +109,45 @@ class Operations(pyfuse3.Operations):
 
     @reply
     async def mknod(self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: Any) -> pyfuse3.EntryAttributes:
-        raise Unsupported("only plain files and directories can be made here")
+        directory = self._fs.directory(parent_inode)
+        node = await self._fs.changes.make(directory, name, mode=mode, rdev=rdev, uid=ctx.uid, gid=ctx.gid)
+        return self._referenced(node)
 
     @reply
     async def symlink(self, parent_inode: int, name: bytes, target: bytes, ctx: Any) -> pyfuse3.EntryAttributes:
-        raise Unsupported("symbolic links cannot be made here")
+        directory = self._fs.directory(parent_inode)
+        mode = stat.S_IFLNK | 0o777
+        node = await self._fs.changes.make(directory, name, mode=mode, target=target, uid=ctx.uid, gid=ctx.gid)
+        return self._referenced(node)
+
+    @reply
+    async def readlink(self, inode: int, ctx: Any) -> bytes:
+        target = self._fs.file(inode).attributes.target
+        if target is None:
+            raise InvalidArgument("not a symbolic link")
+        return target
 
     @reply
     async def link(self, inode: int, new_parent_inode: int, new_name: bytes, ctx: Any) -> pyfuse3.EntryAttributes:
-        raise Unsupported("hard links cannot be made here")
+        node = self._fs.file(inode)
+        await self._fs.changes.link(node, self._fs.directory(new_parent_inode), new_name)
+        return self._referenced(node)
+
+    @reply
+    async def getxattr(self, inode: int, name: bytes, ctx: Any) -> bytes:
+        return await self._fs.get_xattr(self._fs.node(inode), name)
+
+    @reply
+    async def listxattr(self, inode: int, ctx: Any) -> Sequence[bytes]:
+        return list(self._fs.node(inode).attributes.xattrs)
+
+    @reply
+    async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: Any) -> None:
+        await self._fs.set_xattr(self._fs.node(inode), name, value)
+
+    @reply
+    async def removexattr(self, inode: int, name: bytes, ctx: Any) -> None:
+        await self._fs.set_xattr(self._fs.node(inode), name, None)
 
     @reply
     async def read(self, fh: int, off: int, size: int) -> memoryview | bytes:  # type: ignore[override]
@@ -139,7 +164,10 @@ class Operations(pyfuse3.Operations):
 
     @reply
     async def fsync(self, fh: int, datasync: bool) -> None:
-        await self._fs.files.flush(self._fs.files.node(fh))
+        node = self._fs.files.node(fh)
+        await self._fs.files.flush(node)
+        if node.parent is not None:
+            await self._fs.attributes.flush(node.parent.key)
 
     @reply
     async def release(self, fh: int) -> None:

@@ -71,12 +71,21 @@ def attributes(node: Node, valid_for: float) -> pyfuse3.EntryAttributes:
     entry.st_ino = node.ino
     entry.entry_timeout = entry.attr_timeout = min(valid_for, FOREVER)
     entry.st_mode = known.mode
-    entry.st_nlink = 0 if node.unlinked else 2 if isinstance(node, Directory) else 1
+    entry.st_nlink = _links(node)
+    entry.st_rdev = known.rdev
     entry.st_uid, entry.st_gid = known.uid, known.gid
     entry.st_size = node.size if isinstance(node, File) else 0
     entry.st_blocks = -(-entry.st_size // 512)
     entry.st_atime_ns, entry.st_mtime_ns, entry.st_ctime_ns = known.atime_ns, known.mtime_ns, known.ctime_ns
     return entry
+
+
+def _links(node: Node) -> int:
+    if node.unlinked:
+        return 0
+    if isinstance(node, Directory):
+        return 2 + node.subdirectories()
+    return 1 + len(node.others) if isinstance(node, File) else 1
 
 
 def nothing(valid_for: float) -> pyfuse3.EntryAttributes:

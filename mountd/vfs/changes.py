@@ -8,14 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
+import time
 from typing import TYPE_CHECKING
 
 import trio
 
-from mountd.errors import AlreadyExists, IsADirectory, NotADirectory, NotEmpty, Stale, VersionChanged
+from mountd.errors import (
+    AlreadyExists,
+    IsADirectory,
+    NotADirectory,
+    NotEmpty,
+    NotFound,
+    NotPermitted,
+    Stale,
+    VersionChanged,
+)
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, ObjectStore
-from mountd.vfs.names import child_key
-from mountd.vfs.nodes import Directory, File, Node
+from mountd.vfs.names import child_key, name_of
+from mountd.vfs.nodes import Directory, File, Node, OtherName
+from mountd.vfs.sidecar import HIDDEN, is_hidden
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -33,6 +45,7 @@ class Changes:
     def __init__(self, store: ObjectStore, namespace: Namespace, files: Files) -> None:
         self._store = store
         self._namespace = namespace
+        self._keeper = namespace.keeper
         self._files = files
 
     async def create(
@@ -43,20 +56,111 @@ class Changes:
         With O_EXCL the store itself decides who is first, so that lock files work between machines. Otherwise the store
         learns of the file when it is closed. Raises AlreadyExists, IsADirectory.
         """
+        _require_visible(name)
         async with self.working_in(directory):
             node = await self._namespace.lookup(directory, name)
             if node is not None:
                 return await self._open_existing(node, flags)
             info = None
             if flags & os.O_EXCL:
-                info = await self._create_empty(directory, name)
+                info = await self._put_new(directory, name, b"")
             node = self._namespace.nodes.file(directory, name, info)
-            _own(node, mode=mode, uid=uid, gid=gid)
-            directory.changed(name, node, trio.current_time())
+            self._own(node, directory, mode=mode, uid=uid, gid=gid)
+            self._appeared(directory, name, node)
             handle = self._files.attach(node)
             if info is None:
                 self._files.created(node)
+            else:
+                self._keeper.stored(node)
+            await self._keeper.attributes.journaled()
             return node, handle
+
+    async def make(
+        self,
+        directory: Directory,
+        name: bytes,
+        *,
+        mode: int,
+        uid: int,
+        gid: int,
+        rdev: int = 0,
+        target: bytes | None = None,
+    ) -> File:
+        """Make a file that is not opened: a symbolic link to `target`, a device, a pipe, a socket, or an empty file.
+
+        For the store it is an object whose bytes are the target. Raises AlreadyExists.
+        """
+        _require_visible(name)
+        if not stat.S_ISREG(mode):
+            self._keeper.attributes.require()
+        async with self.working_in(directory):
+            if await self._namespace.lookup(directory, name) is not None:
+                raise AlreadyExists(f"{name!r} exists")
+            info = await self._put_new(directory, name, target or b"")
+            node = self._namespace.nodes.file(directory, name, info)
+            node.attributes.rdev, node.attributes.target = rdev, target
+            self._own(node, directory, mode=mode, uid=uid, gid=gid)
+            self._keeper.stored(node)
+            self._appeared(directory, name, node)
+            await self._keeper.attributes.journaled()
+            return node
+
+    async def link(self, node: File, directory: Directory, name: bytes) -> None:
+        """Give a file one more name: an object of its own with the same bytes. Raises AlreadyExists, NotPermitted."""
+        _require_visible(name)
+        self._keeper.attributes.require()
+        await self.resolve(node)
+        await self._files.flush(node)
+        async with self.working_in(directory):
+            if await self._namespace.lookup(directory, name) is not None:
+                raise AlreadyExists(f"{name!r} exists")
+            async with node.lock:
+                if node.unlinked or node.info is None:
+                    raise NotFound(f"{node.name!r} has no name any more")
+                try:
+                    copied = await self._store.copy(node.info, child_key(directory.key, name), expect=ABSENT)
+                except VersionChanged as exc:
+                    self._namespace.expire(directory, name)
+                    raise Stale(f"{node.name!r} or {name!r} was changed by somebody else") from exc
+                self._keeper.join(node)
+                node.add_name(directory, name, copied)
+                node.attributes.changed()
+                self._appeared(directory, name, node)
+                self._keeper.note(node)
+                await self._keeper.attributes.journaled()
+
+    async def resolve(self, node: Node) -> None:
+        """Look up those names of a file that only their keys are known of; names that lead elsewhere are dropped."""
+        for other in [o for o in node.others if o.directory is None] if isinstance(node, File) else ():
+            if isinstance(node, File):
+                await self._resolve(node, other)
+
+    async def _resolve(self, node: File, other: OtherName) -> None:
+        at: Node | None = self._namespace.nodes.root
+        for part in other.hint.split("/"):
+            name = name_of(part)
+            at = await self._namespace.lookup(at, name) if isinstance(at, Directory) and name is not None else None
+        if at is not node and other in node.others:
+            node.others.remove(other)
+
+    def _appeared(self, directory: Directory, name: bytes, node: Node) -> None:
+        directory.changed(name, node, trio.current_time())
+        self._keeper.entries_changed(directory)
+
+    def _gone(self, directory: Directory, name: bytes) -> None:
+        directory.changed(name, None, trio.current_time())
+        self._keeper.entries_changed(directory)
+
+    def _own(self, node: Node, directory: Directory, *, mode: int, uid: int, gid: int) -> None:
+        """Give a new node its first attributes; below a directory with the setgid bit, its group."""
+        known, above = node.attributes, directory.attributes
+        if above.mode & stat.S_ISGID:
+            gid = above.gid
+            if stat.S_ISDIR(mode):
+                mode |= stat.S_ISGID
+        if self._keeper.attributes.enabled:
+            known.mode, known.uid, known.gid = mode, uid, gid
+        known.ctime_ns = known.mtime_ns = known.atime_ns = time.time_ns()
 
     async def _open_existing(self, node: Node, flags: int) -> tuple[File, int]:
         if flags & os.O_EXCL:
@@ -65,15 +169,16 @@ class Changes:
             raise IsADirectory(f"{node.name!r} is a directory")
         return node, await self._files.open(node, flags)
 
-    async def _create_empty(self, directory: Directory, name: bytes) -> ObjectInfo:
+    async def _put_new(self, directory: Directory, name: bytes, data: bytes) -> ObjectInfo:
         try:
-            return await self._store.put(child_key(directory.key, name), b"", expect=ABSENT)
+            return await self._store.put(child_key(directory.key, name), data, expect=ABSENT)
         except VersionChanged as exc:
             self._namespace.expire(directory, name)
             raise AlreadyExists(f"{name!r} was created by somebody else") from exc
 
     async def mkdir(self, directory: Directory, name: bytes, *, mode: int, uid: int, gid: int) -> Directory:
         """Make a directory. Raises AlreadyExists."""
+        _require_visible(name)
         async with self.working_in(directory):
             if await self._namespace.lookup(directory, name) is not None:
                 raise AlreadyExists(f"{name!r} exists")
@@ -83,26 +188,45 @@ class Changes:
                 self._namespace.expire(directory, name)
                 raise AlreadyExists(f"{name!r} was created by somebody else") from exc
             node = self._namespace.nodes.directory(directory, name)
-            _own(node, mode=mode, uid=uid, gid=gid)
-            directory.changed(name, node, trio.current_time())
+            self._own(node, directory, mode=mode, uid=uid, gid=gid)
+            self._keeper.note(node)
+            self._appeared(directory, name, node)
+            await self._keeper.attributes.journaled()
             return node
 
     async def unlink(self, directory: Directory, name: bytes) -> None:
         """Remove a file's name. Raises NotFound, IsADirectory."""
+        known = directory.entries.get(name)  # the kernel has looked it up; asking again would be a request
+        if known is not None and known.node is not None:
+            await self.resolve(known.node)
         async with self.working_in(directory):
             await self.retrying(directory, name, lambda: self._unlink(directory, name))
+            await self._keeper.attributes.journaled()
 
     async def _unlink(self, directory: Directory, name: bytes) -> None:
         node = await self._namespace.existing(directory, name)
         if not isinstance(node, File):
             raise IsADirectory(f"{name!r} is a directory")
         async with node.lock:
-            await self._files.detach(node)
-            if node.info is not None:
+            info = node.info_at(directory, name)
+            if not node.others:
+                await self._files.detach(node)
+            if info is not None:
                 await self.keep_alive(directory, without=name)
-                await self._store.delete(node.info.key, expect=node.info.version)
+                await self._store.delete(info.key, expect=info.version)
+            await self.nameless(node, directory, name)
+            self._gone(directory, name)
+
+    async def nameless(self, node: File, directory: Directory, name: bytes) -> None:
+        """A file has lost a name, perhaps its last; the caller has removed the object and holds the node's lock."""
+        self._keeper.removed(directory, name)
+        node.attributes.changed()
+        if node.others:
+            node.remove_name(directory, name)
+        if not node.others and (directory, name) == (node.parent, node.name):
             await self._files.unlinked(node)
-            directory.changed(name, None, trio.current_time())
+        else:
+            self._keeper.note(node)
 
     async def rmdir(self, directory: Directory, name: bytes) -> None:
         """Remove an empty directory. Raises NotFound, NotADirectory, NotEmpty."""
@@ -112,16 +236,28 @@ class Changes:
                 raise NotADirectory(f"{name!r} is not a directory")
             await self.require_empty(node)
             await self.keep_alive(directory, without=name)
+            await self.remove_hidden(node)
             await self._store.delete(node.key)
             node.unlinked = True
-            directory.changed(name, None, trio.current_time())
+            self._keeper.removed(directory, name, folder=True)
+            self._gone(directory, name)
+            await self._keeper.attributes.journaled()
+
+    async def remove_hidden(self, directory: Directory) -> None:
+        """Remove mountd's own objects from a directory that is to go."""
+        self._keeper.attributes.forget([directory.key])
+        directory.sidecar = None
+        page = await self._store.list_page(directory.key)
+        for info in page.objects:
+            if is_hidden(info.key[len(directory.key) :].encode()):
+                await self._store.delete(info.key)
 
     async def require_empty(self, directory: Directory) -> None:
         """Raise NotEmpty when anything is in the directory, in the store or only here."""
         if any(isinstance(node, Directory) or node.dirty for node in directory.nodes() if isinstance(node, File)):
             raise NotEmpty(f"{directory.name!r} is not empty")
-        page = await self._store.list_page(directory.key, limit=2)
-        if page.prefixes or any(info.key != directory.key for info in page.objects):
+        page = await self._store.list_page(directory.key, limit=100)
+        if page.prefixes or any(_is_visible(info.key, directory.key) for info in page.objects):
             raise NotEmpty(f"{directory.name!r} is not empty")
 
     async def keep_alive(self, directory: Directory, *, without: bytes) -> None:
@@ -131,9 +267,10 @@ class Changes:
         """
         if directory.parent is None or self._has_other(directory, without):
             return
-        page = await self._store.list_page(directory.key, limit=3)
+        page = await self._store.list_page(directory.key, limit=100)
         gone = child_key(directory.key, without)
-        if any(info.key != gone for info in page.objects) or any(p != Key(gone + "/") for p in page.prefixes):
+        lasting = (i for i in page.objects if i.key == directory.key or _is_visible(i.key, directory.key))
+        if any(info.key != gone for info in lasting) or any(p != Key(gone + "/") for p in page.prefixes):
             return
         await self._store.put(directory.key, b"")
         if directory.listing is not None:
@@ -176,8 +313,10 @@ class Changes:
         raise Stale(f"{name!r} keeps being changed by somebody else")
 
 
-def _own(node: Node, *, mode: int, uid: int, gid: int) -> None:
-    """Give a new node its first attributes; where they are not the defaults, the node must be remembered."""
-    known = node.attributes
-    node.altered = (known.mode, known.uid, known.gid) != (mode, uid, gid)
-    known.mode, known.uid, known.gid = mode, uid, gid
+def _require_visible(name: bytes) -> None:
+    if is_hidden(name):
+        raise NotPermitted(f"names that begin with {HIDDEN} are kept for mountd's own objects")
+
+
+def _is_visible(key: Key, directory: Key) -> bool:
+    return key != directory and not is_hidden(key[len(directory) :].encode("utf-8", "surrogatepass"))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from mountd.errors import BadHandle, MountdError, Stale, VersionChanged
-from mountd.objects.interface import ABSENT, Buffer, Key, MiB, Version
+from mountd.objects.interface import ABSENT, Buffer, Key, MiB, ObjectStore, Version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mountd.data.content import Content
     from mountd.data.fetch import Fetcher
     from mountd.vfs.namespace import Namespace
-    from mountd.vfs.nodes import Directory, File
+    from mountd.vfs.nodes import Directory, File, OtherName
     from mountd.writeback.upload import Uploader
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ class Files:
 
     def __init__(
         self,
+        store: ObjectStore,
         namespace: Namespace,
         *,
         cache: Cache,
@@ -60,6 +61,7 @@ class Files:
         uploader: Uploader,
         failed: Callable[[str], None],
     ) -> None:
+        self._objects = store
         self._namespace = namespace
         self._cache = cache
         self._fetcher = fetcher
@@ -174,7 +176,23 @@ class Files:
         """Upload the node's bytes as `key`, which must hold the version `expect`; the caller has the node's lock."""
         content = self.content(node)
         node.info = await self._uploader.upload(content, key, expect=expect)
+        for other in list(node.others):
+            await self._spread(node, other)
         self.stored(node)
+
+    async def _spread(self, node: File, other: OtherName) -> None:
+        """Bring what was stored under a file's first name under another one, where nobody else has replaced that."""
+        if node.info is None or other.info is None or other.directory is None:
+            return
+        try:
+            other.info = await self._objects.copy(node.info, other.key, expect=other.info.version)
+        except VersionChanged:
+            self._failed(f"{other.key}: replaced by somebody else, no longer linked to {node.key}")
+            node.remove_name(other.directory, other.name)
+            self._namespace.expire(other.directory, other.name)
+            return
+        entry = other.directory.entry(other.name)
+        entry.checked = entry.changed = trio.current_time()
 
     def stored(self, node: File) -> None:
         """The store has just acknowledged the node as it is now."""
@@ -185,6 +203,7 @@ class Files:
             entry = parent.entry(node.name)
             if entry.node is node:
                 entry.checked = entry.changed = trio.current_time()
+        self._namespace.keeper.stored(node)
 
     async def _keep_beside(self, node: File) -> None:
         """Store a file that lost against somebody else's under a name of its own; nobody's bytes vanish."""

@@ -16,12 +16,15 @@ import trio
 
 from mountd.data.cache import Cache
 from mountd.data.fetch import Fetcher
-from mountd.errors import IsADirectory, MountdError, NotADirectory, Stale
+from mountd.errors import IsADirectory, MountdError, NoAttribute, NotADirectory, NotPermitted, Stale, Unsupported
 from mountd.failures import Failure, FailureLog
+from mountd.vfs import virtual
+from mountd.vfs.attributes import AttributeStore
 from mountd.vfs.changes import Changes
 from mountd.vfs.files import Files, Pending
+from mountd.vfs.keeper import Keeper
 from mountd.vfs.namespace import Namespace
-from mountd.vfs.nodes import Directory, File, Ino, Node, NodeTable
+from mountd.vfs.nodes import Defaults, Directory, File, Ino, Node, NodeTable
 from mountd.vfs.readdir import Directories
 from mountd.vfs.rename import Renames, finish
 from mountd.writeback.journal import Journal
@@ -74,17 +77,24 @@ class FileSystem:
         nursery: trio.Nursery,
         recovered: Sequence[str],
         failures: FailureLog,
+        root: str,
     ) -> None:
+        self.root = root
         self._failures = failures
         self._recovered = tuple(recovered)
         self.cache = cache
         self.nodes = NodeTable(
-            uid=os.getuid() if settings.uid is None else settings.uid,
-            gid=os.getgid() if settings.gid is None else settings.gid,
-            umask=settings.umask,
+            Defaults(
+                uid=os.getuid() if settings.uid is None else settings.uid,
+                gid=os.getgid() if settings.gid is None else settings.gid,
+                umask=settings.umask,
+            )
         )
-        self.namespace = Namespace(store, self.nodes, freshness=settings.freshness, nursery=nursery)
+        self.attributes = AttributeStore(store, journal, failures, enabled=settings.attributes)
+        self.keeper = Keeper(self.attributes, self.nodes, journal)
+        self.namespace = Namespace(store, self.nodes, self.keeper, freshness=settings.freshness, nursery=nursery)
         self.files = Files(
+            store,
             self.namespace,
             cache=cache,
             # A window of more than a part of the cache would push out what it has just brought.
@@ -126,10 +136,72 @@ class FileSystem:
             raise Stale(f"{node.name!r} was replaced or removed by somebody else")
         return node
 
-    def set_mode(self, node: Node, mode: int) -> None:
-        """Set the permission bits."""
-        node.attributes.mode = stat_bits.S_IFMT(node.attributes.mode) | stat_bits.S_IMODE(mode)
-        node.altered = True
+    async def set_attributes(
+        self,
+        node: Node,
+        *,
+        mode: int | None = None,
+        uid: int | None = None,
+        gid: int | None = None,
+        atime_ns: int | None = None,
+        mtime_ns: int | None = None,
+    ) -> None:
+        """Set permission bits, owner and times (nanoseconds since the epoch); `None` leaves one as it is.
+
+        A new mtime without an atime, of a file that is being written, is the kernel telling when it was written. Raises
+        Unsupported where attributes are switched off.
+        """
+        known = node.attributes
+        written = mtime_ns is not None and atime_ns is None and isinstance(node, File) and node.dirty
+        if mode is not None and stat_bits.S_IMODE(mode) != stat_bits.S_IMODE(known.mode):
+            self.attributes.require()
+            known.mode = stat_bits.S_IFMT(known.mode) | stat_bits.S_IMODE(mode)
+        for name, value in (("uid", uid), ("gid", gid)):
+            if value is not None and value != getattr(known, name):
+                self.attributes.require()
+                setattr(known, name, value)
+        if atime_ns is not None or mtime_ns is not None:
+            known.atime_ns = known.atime_ns if atime_ns is None else atime_ns
+            known.mtime_ns = known.mtime_ns if mtime_ns is None else mtime_ns
+            known.times_set = known.times_set if written else self.attributes.enabled
+        known.changed()
+        if written or node.unlinked:
+            return
+        await self._keep(node)
+
+    async def _keep(self, node: Node) -> None:
+        if not (isinstance(node, File) and node.info is None):  # of a new file, the sidecar tells once the store has it
+            self.keeper.note(node)
+        await self.attributes.journaled()
+
+    async def get_xattr(self, node: Node, name: bytes) -> bytes:
+        """Return an extended attribute, or one that tells about the mount. Raises NoAttribute."""
+        if name.startswith(virtual.PREFIX):
+            return virtual.value(node, name, root=self.root)
+        try:
+            return node.attributes.xattrs[name]
+        except KeyError:
+            raise NoAttribute(f"{node.name!r} has no attribute {name!r}") from None
+
+    async def set_xattr(self, node: Node, name: bytes, value: bytes | None) -> None:
+        """Set an extended attribute, or remove it with `None`. Raises NoAttribute, NotPermitted, Unsupported."""
+        self.attributes.require()
+        if not name.startswith(b"user."):
+            raise Unsupported("only attributes of the namespace user are kept")
+        if name.startswith(virtual.PREFIX):
+            raise NotPermitted(f"{name!r} tells about the mount and cannot be changed")
+        if value is None and name not in node.attributes.xattrs:
+            raise NoAttribute(f"{node.name!r} has no attribute {name!r}")
+        kept = {n: v for n, v in node.attributes.xattrs.items() if n != name}
+        node.attributes.xattrs = kept if value is None else kept | {name: value}
+        node.attributes.changed()
+        await self._keep(node)
+
+    def remember_directories(self) -> None:
+        """Keep the times of directories on this machine."""
+        for node in self.nodes:
+            if isinstance(node, Directory):
+                self.keeper.remember(node)
 
     def forget(self, ino: int, lookups: int) -> None:
         """The kernel gives back `lookups` references to a node."""
@@ -137,7 +209,9 @@ class FileSystem:
         if node is None or node.parent is None:
             return
         node.lookups -= lookups
-        if node.lookups <= 0 and not (node.altered and not node.unlinked) and self._let_go(node):
+        if node.lookups <= 0 and self._let_go(node):
+            if isinstance(node, Directory):
+                self.keeper.remember(node)
             self.nodes.drop(node)
 
     def _let_go(self, node: Node) -> bool:
@@ -153,6 +227,13 @@ class FileSystem:
         node = await self._resolve(path) if path and path.strip("/") else self.nodes.root
         if isinstance(node, File):
             return await self.files.flush(node)
+        failure = await self._sync_files(node, progress)
+        await self.attributes.flush(node.key if isinstance(node, Directory) else None)
+        if failure is not None:
+            raise failure
+        return None
+
+    async def _sync_files(self, node: Node, progress: Callable[[Progress], None] | None) -> MountdError | None:
         failure: MountdError | None = None
         pending = self.files.pending(node if isinstance(node, Directory) else None)
         for i, (node, _) in enumerate(pending):
@@ -164,9 +245,7 @@ class FileSystem:
                 failure = failure or exc
         if progress is not None:
             progress(Progress(0, 0))
-        if failure is not None:
-            raise failure
-        return None
+        return failure
 
     async def _resolve(self, path: str) -> Node:
         node: Node = self.nodes.root
@@ -228,12 +307,18 @@ async def open_filesystem(
                 nursery=nursery,
                 recovered=recovered,
                 failures=failures or FailureLog(),
+                root=root,
             )
             nursery.start_soon(cache.run)
             nursery.start_soon(fs.retry_forever)
+            nursery.start_soon(fs.attributes.run)
+            nursery.start_soon(fs.keeper.run)
+            await fs.keeper.load(fs.nodes.root)
             try:
                 yield fs
             finally:
                 nursery.cancel_scope.cancel()
                 with trio.CancelScope(shield=True):
+                    fs.remember_directories()
+                    await trio.to_thread.run_sync(fs.keeper.save)
                     await cache.close()

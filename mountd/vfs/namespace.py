@@ -16,10 +16,13 @@ from mountd.errors import MountdError, NotADirectory, NotFound
 from mountd.objects.interface import Key, ListPage, ObjectInfo, ObjectStore
 from mountd.vfs.names import child_key, last_component, name_of
 from mountd.vfs.nodes import NEVER, Directory, Entry, File, Listing, Node, NodeTable
+from mountd.vfs.sidecar import is_hidden, key_in
 from mountd.writeback.parallel import gather
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from mountd.vfs.keeper import Keeper
 
 Fact = ObjectInfo | None  # None: a directory
 
@@ -44,12 +47,16 @@ class Namespace:
     """The tree of names.
 
     Args:
+        keeper: makes nodes with their attributes.
         freshness: seconds for which an answer of the store is taken to hold.
     """
 
-    def __init__(self, store: ObjectStore, nodes: NodeTable, *, freshness: float, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, store: ObjectStore, nodes: NodeTable, keeper: Keeper, *, freshness: float, nursery: trio.Nursery
+    ) -> None:
         self._store = store
         self.nodes = nodes
+        self.keeper = keeper
         self.freshness = freshness
         self._nursery = nursery
         self._pages: dict[Key, int] = {}
@@ -57,6 +64,8 @@ class Namespace:
     async def lookup(self, directory: Directory, name: bytes) -> Node | None:
         """Return the node that `name` leads to, `None` for nothing. Raises NameTooLong and errors of the store."""
         child_key(directory.key, name)
+        if is_hidden(name):
+            return None
         await self.settled(directory)
         entry = self._fresh(directory, name)
         if entry is None:
@@ -72,12 +81,17 @@ class Namespace:
 
     async def current(self, node: Node) -> bool:
         """Tell whether the node is still what its name leads to, as far as `freshness` demands to know."""
-        if node.parent is None or node.unlinked:
-            return True
-        try:
-            return await self.lookup(node.parent, node.name) is node
-        except NotADirectory:
-            return False
+        while node.parent is not None and not node.unlinked:
+            parent, name = node.parent, node.name
+            try:
+                if await self.lookup(parent, name) is node:
+                    return True
+            except NotADirectory:
+                return False
+            if (node.parent, node.name) == (parent, name):
+                return False
+            # The name leads elsewhere by now, but the file has another one.
+        return True
 
     def valid_for(self, node: Node) -> float:
         """Return the seconds for which the kernel may take node and name as they are."""
@@ -150,10 +164,11 @@ class Namespace:
                 return self._reconcile(directory, name, listing.facts.get(name, MISSING), listing.at)
         directory.probes += 1
         started = trio.current_time()
-        return self._reconcile(directory, name, await self._probe(child_key(directory.key, name)), started)
+        fact = await self._probe(directory, child_key(directory.key, name))
+        return self._reconcile(directory, name, fact, started)
 
-    async def _probe(self, key: Key) -> Fact | Missing:
-        """Ask whether `key` is an object, a directory or nothing: two requests at once."""
+    async def _probe(self, directory: Directory, key: Key) -> Fact | Missing:
+        """Ask whether `key` is an object, a directory or nothing, and what is said of it: all requests at once."""
         found: list[ObjectInfo] = []
         below: list[bool] = []
 
@@ -167,7 +182,11 @@ class Namespace:
             page = await self._store.list_page(Key(key + "/"), limit=1)
             below.append(bool(page.objects or page.prefixes))
 
-        await gather(stat, list_below)
+        async def load_attributes() -> None:
+            if self.keeper.sidecar(directory).checked + self.freshness <= trio.current_time():
+                await self.keeper.load(directory)
+
+        await gather(stat, list_below, load_attributes)
         if found:
             return found[0]
         return None if any(below) else MISSING
@@ -194,6 +213,7 @@ class Namespace:
             if listing is None:
                 self._pages[key] = max(self._pages.get(key, 0), (limit or 1) * 2)
             else:
+                await self.keeper.refresh(directory, listing.sidecar, at=started)
                 directory.listing, directory.probes, directory.used = listing, 0, 0
                 self._pages.pop(key, None)
                 self._reconcile_known(directory, listing)
@@ -228,14 +248,22 @@ class Namespace:
         if entry.changed >= at or entry.checked >= at or _local(entry.node):
             return entry
         if isinstance(fact, Missing):
+            self._lose(entry.node, directory, name)
             entry.node = None
         elif fact is None:
             if not isinstance(entry.node, Directory):
-                entry.node = self.nodes.directory(directory, name)
-        elif not (isinstance(entry.node, File) and _same(entry.node, fact)):
-            entry.node = self.nodes.file(directory, name, fact)
+                self._lose(entry.node, directory, name)
+                entry.node = self.keeper.directory(directory, name)
+        elif not (isinstance(entry.node, File) and self.keeper.same(entry.node, directory, name, fact)):
+            self._lose(entry.node, directory, name)
+            entry.node = self.keeper.file(directory, name, fact)
         entry.checked = at
         return entry
+
+    def _lose(self, node: Node | None, directory: Directory, name: bytes) -> None:
+        """The name leads elsewhere by now. A file with other names lives on under those."""
+        if isinstance(node, File) and node.others:
+            node.remove_name(directory, name)
 
     def names(self, directory: Directory, listing: Listing) -> Iterator[bytes]:
         """Yield what is in the directory: the listing and what this mount has changed since it began."""
@@ -254,20 +282,18 @@ def _local(node: Node | None) -> bool:
     return isinstance(node, File) and node.dirty and not node.unlinked
 
 
-def _same(node: File, info: ObjectInfo) -> bool:
-    return node.info is not None and node.info.version == info.version and not node.unlinked
-
-
 def _add_page(listing: Listing, key: Key, page: ListPage) -> None:
     for info in page.objects:
         if info.key == key:
             listing.marker = True
             continue
         name = name_of(info.key[len(key) :])
-        if name is not None:
+        if name is not None and not is_hidden(name):
             listing.facts[name] = info
+        elif info.key == key_in(key):
+            listing.sidecar = info
     for prefix in page.prefixes:
         name = name_of(last_component(prefix[len(key) :]))
         # A file and a directory of one name: the file is shown, the keys below it are out of reach through the mount.
-        if name is not None:
+        if name is not None and not is_hidden(name):
             listing.facts.setdefault(name, None)

@@ -1,7 +1,8 @@
 """Nodes and what the file system knows of them: tables without locks and without I/O.
 
-A file node stands for one version of one object. A directory node keeps its entries: which node a name led to, when
-that was last vouched for by the store, and when this mount itself last changed it.
+A file node stands for one version of one object, or of several with equal bytes where it has several names. A directory
+node keeps its entries: which node a name led to, when that was last vouched for by the store, and when this mount
+itself last changed it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import stat
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NewType
+from typing import TYPE_CHECKING, Any, NewType
 
 import trio
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mountd.data.content import Content
+    from mountd.vfs.attributes import Sidecar
 
 Ino = NewType("Ino", int)
 ROOT = Ino(1)
@@ -28,7 +30,14 @@ NEVER = float("-inf")
 
 @dataclass(slots=True)
 class Attributes:
-    """What stat(2) shows besides size and links. Times in nanoseconds since the epoch."""
+    """What stat(2) shows besides size and links. Times in nanoseconds since the epoch.
+
+    Attributes:
+        target: of a symbolic link. rdev: of a device.
+        xattrs: extended attributes by name.
+        times_set: whether a program has chosen atime and mtime, so that they must be kept.
+        record: what the sidecar says of the node, as far as it is known here.
+    """
 
     mode: int
     uid: int
@@ -36,10 +45,20 @@ class Attributes:
     atime_ns: int
     mtime_ns: int
     ctime_ns: int
+    rdev: int = 0
+    target: bytes | None = None
+    xattrs: dict[bytes, bytes] = field(default_factory=dict)
+    times_set: bool = False
+    record: dict[str, Any] = field(default_factory=dict)
 
     def modified(self) -> None:
         """The bytes, or a directory's entries, have just changed."""
         self.mtime_ns = self.ctime_ns = time.time_ns()
+        self.times_set = False
+
+    def changed(self) -> None:
+        """The attributes, or the names, have just changed."""
+        self.ctime_ns = time.time_ns()
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +69,6 @@ class Node:
         parent, name: where the node is, or was before it was unlinked or replaced; the root has no parent.
         lookups: how many times the kernel has been told of the node and has not forgotten.
         unlinked: no name leads here any more and none will.
-        altered: attributes were set that the store has no room for, so the node must not be forgotten.
     """
 
     ino: Ino
@@ -60,20 +78,43 @@ class Node:
     lookups: int = 0
     opens: int = 0
     unlinked: bool = False
-    altered: bool = False
     lock: trio.Lock = field(default_factory=trio.Lock)
 
 
 @dataclass(slots=True, eq=False)
+class OtherName:
+    """A further name of a file. `directory` is `None` while only its `hint`, the key, is known."""
+
+    directory: Directory | None
+    name: bytes
+    hint: Key
+    info: ObjectInfo | None
+
+    @property
+    def key(self) -> Key:
+        """The key under that name."""
+        return child_key(self.directory.key, self.name) if self.directory is not None else self.hint
+
+
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class File(Node):
-    """A file: `info` is the version it stands for, `None` while the store has no object for it."""
+    """A file: `info` is the version it stands for, `None` while the store has no object for it.
+
+    Attributes:
+        link_id: what joins the names of a file that has, or had, several.
+        others: its names besides `parent` and `name`.
+    """
 
     info: ObjectInfo | None = None
     content: Content | None = None
+    link_id: str = ""
+    others: list[OtherName] = field(default_factory=list)
 
     @property
     def size(self) -> int:
         """Length in bytes as programs on this mount see it."""
+        if self.attributes.target is not None:
+            return len(self.attributes.target)
         if self.content is not None:
             return self.content.size
         return self.info.size if self.info else 0
@@ -87,6 +128,52 @@ class File(Node):
     def key(self) -> Key:
         """The key the file has, or had before it was unlinked or replaced."""
         return child_key(self.parent.key, self.name) if self.parent else Key("")
+
+    @property
+    def regular(self) -> bool:
+        """Whether it is a plain file: no symbolic link, device, pipe or socket."""
+        return stat.S_ISREG(self.attributes.mode)
+
+    def info_at(self, directory: Directory, name: bytes) -> ObjectInfo | None:
+        """Return the object under one of the names."""
+        if directory is self.parent and name == self.name:
+            return self.info
+        return next((o.info for o in self.others if o.directory is directory and o.name == name), None)
+
+    def is_named(self, directory: Directory, name: bytes) -> bool:
+        """Tell whether this is one of the names."""
+        if directory is self.parent and name == self.name:
+            return True
+        return any(o.directory is directory and o.name == name for o in self.others)
+
+    def add_name(self, directory: Directory, name: bytes, info: ObjectInfo | None) -> None:
+        """Note that a name leads here, and which object is under it."""
+        if directory is self.parent and name == self.name:
+            self.info = info
+            return
+        key = child_key(directory.key, name)
+        self.others = [o for o in self.others if o.key != key]
+        self.others.append(OtherName(directory, name, key, info))
+
+    def remove_name(self, directory: Directory, name: bytes) -> None:
+        """Note that a name leads here no longer; another one takes its place as the first, if there is any."""
+        if directory is not self.parent or name != self.name:
+            self.others = [o for o in self.others if o.directory is not directory or o.name != name]
+            return
+        for other in self.others:
+            if other.directory is not None and other.info is not None:
+                self.others.remove(other)
+                self.parent, self.name, self.info = other.directory, other.name, other.info
+                if self.content is not None and self.content.base is not None:
+                    self.content.base = other.info
+                return
+        self.others.clear()
+        self.unlinked = True
+
+    def places(self) -> list[tuple[Directory, bytes]]:
+        """Return the names, as far as their directories are known."""
+        found = [(o.directory, o.name) for o in self.others if o.directory is not None]
+        return [(self.parent, self.name), *found] if self.parent is not None else found
 
 
 @dataclass(slots=True)
@@ -105,12 +192,16 @@ class Entry:
 
 @dataclass(slots=True)
 class Listing:
-    """What a listing of a directory said: facts by name, `None` for a directory. `at`: when the request began."""
+    """What a listing of a directory said: facts by name, `None` for a directory. `at`: when the request began.
+
+    `sidecar` is the object with the directory's attributes, where there is one.
+    """
 
     facts: dict[bytes, ObjectInfo | None]
     marker: bool
     at: float
     pages: int
+    sidecar: ObjectInfo | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -122,6 +213,7 @@ class Directory(Node):
         probes: requests for single names since the last complete listing.
         used: how many answers the present listing has given.
         moving: set while the directory is being renamed; whoever wants to work below it waits.
+        sidecar: attributes of what is in it.
     """
 
     entries: dict[bytes, Entry] = field(default_factory=dict)
@@ -130,6 +222,7 @@ class Directory(Node):
     used: int = 0
     moving: trio.Event | None = None
     listing_lock: trio.Lock = field(default_factory=trio.Lock)
+    sidecar: Sidecar | None = None
 
     @property
     def key(self) -> Key:
@@ -164,6 +257,14 @@ class Directory(Node):
         """Yield the nodes of all entries."""
         return (entry.node for entry in list(self.entries.values()) if entry.node is not None)
 
+    def subdirectories(self) -> int:
+        """Return how many directories are known to be in it."""
+        known = {name for name, entry in self.entries.items() if isinstance(entry.node, Directory)}
+        if self.listing is not None:
+            gone = {name for name, entry in self.entries.items() if entry.changed >= self.listing.at}
+            known |= {name for name, fact in self.listing.facts.items() if fact is None and name not in gone}
+        return len(known)
+
     def tree(self) -> Iterator[Node]:
         """Yield the known nodes below, parents first."""
         for node in self.nodes():
@@ -172,19 +273,29 @@ class Directory(Node):
                 yield from node.tree()
 
 
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """Attributes of what nobody has said anything about: owner, and the permission bits to take away."""
+
+    uid: int
+    gid: int
+    umask: int
+
+    def permissions(self, mode: int) -> int:
+        """Return the permission bits of a node of this type."""
+        if stat.S_ISLNK(mode):
+            return 0o777
+        return (0o777 if stat.S_ISDIR(mode) else 0o666) & ~self.umask
+
+
 class NodeTable:
-    """All nodes that the kernel or a handle knows.
+    """All nodes that the kernel or a handle knows."""
 
-    Args:
-        uid, gid: owner of what the store says nothing about.
-        umask: permission bits that new and unknown nodes lack.
-    """
-
-    def __init__(self, *, uid: int, gid: int, umask: int) -> None:
-        self._uid, self._gid, self._umask = uid, gid, umask
+    def __init__(self, defaults: Defaults) -> None:
+        self.defaults = defaults
         self._last = ROOT
-        now = time.time_ns()
-        root = Directory(ROOT, self._attributes(stat.S_IFDIR | 0o777, now), None, b"")
+        self._started = time.time_ns()
+        root = Directory(ROOT, self._attributes(stat.S_IFDIR, self._started), None, b"")
         self._nodes: dict[Ino, Node] = {ROOT: root}
         self.root = root
 
@@ -201,27 +312,29 @@ class NodeTable:
     def file(self, parent: Directory, name: bytes, info: ObjectInfo | None) -> File:
         """Make a node for a version of an object, or for a new file."""
         mtime = info.mtime_ns if info else time.time_ns()
-        node = File(self._next(), self._attributes(stat.S_IFREG | 0o666, mtime), parent, name, info=info)
+        node = File(self._next(), self._attributes(stat.S_IFREG, mtime), parent, name, info=info)
         self._nodes[node.ino] = node
         return node
 
     def directory(self, parent: Directory, name: bytes) -> Directory:
-        """Make a node for a directory."""
-        node = Directory(self._next(), self._attributes(stat.S_IFDIR | 0o777, time.time_ns()), parent, name)
+        """Make a node for a directory. The store tells no times of directories: they are as old as the mount."""
+        node = Directory(self._next(), self._attributes(stat.S_IFDIR, self._started), parent, name)
         self._nodes[node.ino] = node
         return node
 
     def drop(self, node: Node) -> None:
         """Forget a node."""
         self._nodes.pop(node.ino, None)
-        if node.parent is not None:
-            entry = node.parent.entries.get(node.name)
-            if entry is not None and entry.node is node:
-                del node.parent.entries[node.name]
+        places = node.places() if isinstance(node, File) else [(node.parent, node.name)]
+        for directory, name in places:
+            entry = directory.entries.get(name) if directory is not None else None
+            if directory is not None and entry is not None and entry.node is node:
+                del directory.entries[name]
 
     def _next(self) -> Ino:
         self._last = Ino(self._last + 1)
         return self._last
 
-    def _attributes(self, mode: int, at: int) -> Attributes:
-        return Attributes(mode & ~self._umask, self._uid, self._gid, at, at, at)
+    def _attributes(self, kind: int, at: int) -> Attributes:
+        d = self.defaults
+        return Attributes(kind | d.permissions(kind), d.uid, d.gid, at, at, at)

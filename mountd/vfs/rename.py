@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import secrets
 from typing import TYPE_CHECKING
 
 import trio
@@ -19,12 +20,15 @@ from mountd.errors import (
     MountdError,
     NotADirectory,
     NotFound,
-    Unsupported,
+    NotPermitted,
+    Stale,
     VersionChanged,
 )
-from mountd.objects.interface import ABSENT, Key, ObjectInfo, ObjectStore, Version
+from mountd.objects.interface import ABSENT, Key, ObjectInfo, ObjectStore
 from mountd.vfs.names import child_key
 from mountd.vfs.nodes import Directory, File, Node
+from mountd.vfs.sidecar import HIDDEN, is_hidden
+from mountd.vfs.tree import TOLERANCE, TreeCopy
 from mountd.writeback.listing import all_below, removal_order
 from mountd.writeback.parallel import each
 
@@ -52,19 +56,55 @@ class Renames:
         self._files = files
         self._changes = changes
         self._journal = journal
+        self._keeper = namespace.keeper
 
     async def rename(self, source: tuple[Directory, bytes], target: tuple[Directory, bytes], *, flags: int = 0) -> None:
         """Make `target` lead to what `source` led to, replacing a file or an empty directory.
 
         Raises NotFound, AlreadyExists (with NOREPLACE), IsADirectory, NotADirectory, NotEmpty, InvalidArgument.
         """
-        if flags & ~NOREPLACE:
-            raise Unsupported("exchanging two names is not offered")
+        if flags not in (0, NOREPLACE, EXCHANGE):
+            raise InvalidArgument(f"rename flags {flags:#x} are not known")
+        if is_hidden(target[1]):
+            raise NotPermitted(f"names that begin with {HIDDEN} are kept for mountd's own objects")
+        await self._resolve(source, target)
         async with self._changes.working_in(source[0], target[0]):
-            await self._changes.retrying(*source, lambda: self._rename(source, target, flags))
+            if flags == EXCHANGE:
+                await self._exchange(source, target)
+            else:
+                await self._changes.retrying(*source, lambda: self._rename(source, target, flags))
+            await self._keeper.attributes.journaled()
 
-    async def _rename(self, source: tuple[Directory, bytes], target: tuple[Directory, bytes], flags: int) -> None:
-        node = await self._namespace.existing(*source)
+    async def _resolve(self, *places: tuple[Directory, bytes]) -> None:
+        """Find all names of the files concerned, before anything is locked."""
+        for directory, name in places:
+            entry = directory.entries.get(name)
+            if entry is not None and entry.node is not None:
+                await self._changes.resolve(entry.node)
+
+    async def _exchange(self, one: tuple[Directory, bytes], two: tuple[Directory, bytes]) -> None:
+        """Swap two names by way of a third, which nobody else sees."""
+        first, second = [await self._namespace.existing(*place) for place in (one, two)]
+        if first is second:
+            return
+        for node, into in ((first, two[0]), (second, one[0])):
+            if isinstance(node, Directory):
+                self._check_not_into_itself(node, into)
+        aside = one[0], f"{HIDDEN}exchange-{secrets.token_hex(8)}".encode()
+        await self._rename(one, aside, 0, known=first)
+        await self._rename(two, one, 0)
+        await self._rename(aside, two, 0, known=first)
+        aside[0].entries.pop(aside[1], None)
+
+    async def _rename(
+        self,
+        source: tuple[Directory, bytes],
+        target: tuple[Directory, bytes],
+        flags: int,
+        *,
+        known: Node | None = None,
+    ) -> None:
+        node = known or await self._namespace.existing(*source)
         replaced = await self._namespace.lookup(*target)
         if replaced is not None and flags & NOREPLACE:
             raise AlreadyExists(f"{target[1]!r} exists")
@@ -72,57 +112,69 @@ class Renames:
             return
         if isinstance(node, Directory):
             await self._check_directory_target(node, target[0], replaced)
+            if isinstance(replaced, Directory):
+                await self._changes.remove_hidden(replaced)
             await self._rename_directory(node, target)
         elif isinstance(node, File):
             if isinstance(replaced, Directory):
                 raise IsADirectory(f"{target[1]!r} is a directory")
-            await self._rename_file(node, target, replaced if isinstance(replaced, File) else None)
+            await self._rename_file(node, source, target, replaced if isinstance(replaced, File) else None)
 
     async def _check_directory_target(self, node: Directory, into: Directory, replaced: Node | None) -> None:
-        above: Directory | None = into
-        while above is not None:
-            if above is node:
-                raise InvalidArgument("a directory cannot be moved into itself")
-            above = above.parent
+        self._check_not_into_itself(node, into)
         if isinstance(replaced, File):
             raise NotADirectory(f"{replaced.name!r} is not a directory")
         if isinstance(replaced, Directory):
             await self._changes.require_empty(replaced)
 
-    async def _rename_file(self, node: File, target: tuple[Directory, bytes], replaced: File | None) -> None:
-        key = child_key(target[0].key, target[1])
-        expect = replaced.info.version if replaced is not None and replaced.info is not None else ABSENT
-        async with self._both(node, replaced):
-            if replaced is not None:
-                await self._files.detach(replaced)
-            await self._make_target(node, key, expect, replaced)
-            if replaced is not None:
-                await self._files.unlinked(replaced)
-            self._move(node, target)
+    def _check_not_into_itself(self, node: Directory, into: Directory) -> None:
+        above: Directory | None = into
+        while above is not None:
+            if above is node:
+                raise InvalidArgument("a directory cannot be moved into itself")
+            above = above.parent
 
-    async def _make_target(self, node: File, key: Key, expect: Version, replaced: File | None) -> None:
+    async def _rename_file(
+        self, node: File, source: tuple[Directory, bytes], target: tuple[Directory, bytes], replaced: File | None
+    ) -> None:
+        async with self._both(node, replaced):
+            if replaced is not None and not replaced.others:
+                await self._files.detach(replaced)
+            copied = await self._make_target(node, source, target, replaced)
+            if replaced is not None:
+                await self._changes.nameless(replaced, *target)
+            if copied is not None and abs(node.attributes.mtime_ns - copied.mtime_ns) > TOLERANCE:
+                node.attributes.times_set = True  # a copy is as old as the copying
+            self._move_file(node, source, target, copied)
+
+    async def _make_target(
+        self, node: File, source: tuple[Directory, bytes], target: tuple[Directory, bytes], replaced: File | None
+    ) -> ObjectInfo | None:
         """Have the store hold the file under its new key, if it holds either of the two files at all."""
+        key = child_key(target[0].key, target[1])
+        there = replaced.info_at(*target) if replaced is not None else None
+        expect = there.version if there is not None else ABSENT
         if node.info is None:
             # Not in the store yet: it will be uploaded under its new name alone.
-            if replaced is not None and replaced.info is not None:
-                await self._files.store_as(node, key, expect=replaced.info.version)
-            return
+            if there is not None:
+                await self._files.store_as(node, key, expect=expect)
+            return node.info
         if node.dirty:
             await self._files.store_as(node, node.key, expect=node.info.version)
-        intent = await trio.to_thread.run_sync(lambda info: self._journal.begin(info, key, expect=expect), node.info)
+        info = node.info_at(*source)
+        if info is None:
+            raise Stale(f"{source[1]!r} was changed by somebody else")
+        intent = await trio.to_thread.run_sync(lambda: self._journal.begin(info, key, expect=expect))
         try:
-            copied = await self._store.copy(node.info, key, expect=expect)
+            copied = await self._store.copy(info, key, expect=expect)
         except MountdError:
             self._journal.end(intent)
             raise
-        if node.parent is not None:
-            await self._changes.keep_alive(node.parent, without=node.name)
+        await self._changes.keep_alive(source[0], without=source[1])
         with contextlib.suppress(VersionChanged):  # somebody has written a new object under the old name: it stays
-            await self._store.delete(node.info.key, expect=node.info.version)
+            await self._store.delete(info.key, expect=info.version)
         self._journal.end(intent)
-        node.info = copied
-        if node.content is not None:
-            node.content.base = copied
+        return copied
 
     @contextlib.asynccontextmanager
     async def _both(self, *nodes: File | None) -> AsyncIterator[None]:
@@ -131,34 +183,67 @@ class Renames:
                 await stack.enter_async_context(node.lock)
             yield
 
-    def _move(self, node: Node, target: tuple[Directory, bytes]) -> None:
+    def _move_file(
+        self,
+        node: File,
+        source: tuple[Directory, bytes],
+        target: tuple[Directory, bytes],
+        info: ObjectInfo | None,
+    ) -> None:
         """Record in the namespace what the store has just done."""
+        if source == (node.parent, node.name):
+            node.parent, node.name = target
+            if info is not None:
+                node.info = info
+                if node.content is not None and node.content.base is not None:
+                    node.content.base = info
+        else:
+            node.remove_name(*source)
+            node.add_name(*target, info)
+        self._renamed(node, source, target)
+
+    def _renamed(self, node: Node, source: tuple[Directory, bytes], target: tuple[Directory, bytes]) -> None:
         now = trio.current_time()
-        if node.parent is not None:
-            node.parent.changed(node.name, None, now)
-        old = target[0].entry(target[1]).node
-        if old is not None:
-            old.unlinked = True
-        node.parent, node.name = target
+        source[0].changed(source[1], None, now)
         target[0].changed(target[1], node, now)
+        node.attributes.changed()
+        self._keeper.removed(*source, folder=isinstance(node, Directory))
+        self._keeper.note(node)
+        for directory in {source[0], target[0]}:
+            self._keeper.entries_changed(directory)
 
     async def _rename_directory(self, node: Directory, target: tuple[Directory, bytes]) -> None:
+        assert node.parent is not None  # the root has no name that could change
+        place = node.parent, node.name
         source, goal = node.key, Key(child_key(target[0].key, target[1]) + "/")
         node.moving = trio.Event()
         try:
             async with self._still(node):
+                await self._keeper.attributes.flush(source)
                 intent = await trio.to_thread.run_sync(self._journal.begin_tree, source, goal)
-                copies = await self._copy_tree(source, goal, intent)
-                if node.parent is not None:
-                    await self._changes.keep_alive(node.parent, without=node.name)
-                await self._delete_all(copies, below=source)
+                tree = TreeCopy(self._store, self._keeper, source, goal)
+                await self._copy(tree, goal, intent)
+                await self._changes.keep_alive(node.parent, without=node.name)
+                await self._delete_all(tree.copies, below=source)
                 self._journal.end(intent)
-                self._rebase(node, {info.key: copy for info, copy in copies.items()})
-                self._move(node, target)
-                node.listing = None
+                await tree.relink()
+                self._rebase(node, {info.key: copy for info, copy in tree.copies.items()})
+                old = target[0].entry(target[1]).node
+                if old is not None:
+                    old.unlinked = True
+                node.parent, node.name = target
+                self._renamed(node, place, target)
         finally:
             node.moving.set()
             node.moving = None
+
+    async def _copy(self, tree: TreeCopy, goal: Key, intent: int) -> None:
+        """Copy everything; on failure remove the copies again and raise."""
+        try:
+            await tree.run()
+        except MountdError:
+            await self._undo(tree.copies.values(), goal, intent)
+            raise
 
     @contextlib.asynccontextmanager
     async def _still(self, directory: Directory) -> AsyncIterator[None]:
@@ -168,20 +253,6 @@ class Renames:
             for node in sorted(directory.tree(), key=lambda n: n.ino):
                 await stack.enter_async_context(node.lock)
             yield
-
-    async def _copy_tree(self, source: Key, goal: Key, intent: int) -> dict[ObjectInfo, ObjectInfo]:
-        """Copy everything; on failure remove the copies again and raise."""
-        copies: dict[ObjectInfo, ObjectInfo] = {}
-
-        async def copy(info: ObjectInfo) -> None:
-            copies[info] = await self._store.copy(info, Key(goal + info.key[len(source) :]))
-
-        try:
-            await each(await all_below(self._store, source), copy)
-        except MountdError:
-            await self._undo(copies.values(), goal, intent)
-            raise
-        return copies
 
     async def _undo(self, copies: Iterable[ObjectInfo], goal: Key, intent: int) -> None:
         try:
@@ -202,12 +273,22 @@ class Renames:
             await each(group, delete)
 
     def _rebase(self, directory: Directory, copies: dict[Key, ObjectInfo]) -> None:
-        """Tell the nodes below which objects they stand for now."""
-        for node in directory.tree():
-            if isinstance(node, File) and node.info is not None and node.info.key in copies:
-                node.info = copies[node.info.key]
-                if node.content is not None:
-                    node.content.base = node.info
+        """Tell the nodes at and below which objects they stand for now; what was listed has other keys."""
+        for node in [directory, *directory.tree()]:
+            if isinstance(node, Directory):
+                node.listing = node.sidecar = None
+            elif isinstance(node, File):
+                _rebase_file(node, copies)
+
+
+def _rebase_file(node: File, copies: dict[Key, ObjectInfo]) -> None:
+    if node.info is not None and node.info.key in copies:
+        node.info = copies[node.info.key]
+        if node.content is not None and node.content.base is not None:
+            node.content.base = node.info
+    for other in node.others:
+        if other.info is not None and other.info.key in copies:
+            other.info = copies[other.info.key]
 
 
 async def finish(store: ObjectStore, journal: Journal) -> list[str]:

@@ -1,18 +1,20 @@
 """The SQLite database that outlives the daemon: which backing files there are, and which changes are half done.
 
-Two kinds of rows with two kinds of promises. *Blobs* describe the read cache: losing one costs a fetch, so they are
+Rows with two kinds of promises. *Blobs* describe the read cache: losing one costs a fetch, so they are
 committed without waiting for the disk. *Intents* are changes of several requests, such as a rename; a row is on disk
 (fsync) before the first request goes out and is deleted after the last, so that the next mount can finish the work.
+*Attributes* are changes of sidecars that were acknowledged and are on their way; *times* keep what the store rounds.
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import struct
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mountd.data.cache import Saved
 from mountd.errors import Corrupt
@@ -34,6 +36,12 @@ CREATE INDEX IF NOT EXISTS blobs_by_age ON blobs (used, id, bytes);
 CREATE TABLE IF NOT EXISTS intents (
     id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, target TEXT NOT NULL, recursive INTEGER NOT NULL,
     version TEXT NOT NULL, expect TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS attributes (
+    directory TEXT NOT NULL, name TEXT NOT NULL, record TEXT NOT NULL, PRIMARY KEY (directory, name)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS times (
+    key TEXT PRIMARY KEY, version TEXT NOT NULL, mtime_ns INTEGER NOT NULL
 );
 """
 
@@ -143,6 +151,35 @@ class Journal:
                 "SELECT id, source, target, recursive, version, expect FROM intents ORDER BY id"
             ).fetchall()
         return [Intent(i, source, target, bool(recursive), v, e) for i, source, target, recursive, v, e in rows]
+
+    def save_attributes(self, rows: Sequence[tuple[Key, str, dict[str, Any] | None]]) -> None:
+        """Record changes of sidecars that the store lacks: directory, name, record or `None`."""
+        values = [(directory, name, json.dumps(record)) for directory, name, record in rows]
+        with self._lock, self._db:
+            self._db.executemany("REPLACE INTO attributes VALUES (?, ?, ?)", values)
+
+    def remove_attributes(self, rows: Sequence[tuple[Key, str]]) -> None:
+        """The store has these changes."""
+        with self._lock, self._db:
+            self._db.executemany("DELETE FROM attributes WHERE directory = ? AND name = ?", rows)
+
+    def attributes(self) -> list[tuple[Key, str, dict[str, Any] | None]]:
+        """Return the changes of sidecars that the store lacks."""
+        with self._lock:
+            rows = self._db.execute("SELECT directory, name, record FROM attributes").fetchall()
+        return [(directory, name, json.loads(record)) for directory, name, record in rows]
+
+    def save_times(self, rows: Sequence[tuple[Key, Version, int]], keep: int) -> None:
+        """Remember when this mount last wrote what is in the store, for the `keep` files written last."""
+        with self._lock, self._db:
+            self._db.executemany("REPLACE INTO times VALUES (?, ?, ?)", rows)
+            self._db.execute("DELETE FROM times WHERE rowid <= (SELECT max(rowid) FROM times) - ?", (keep,))
+
+    def times(self) -> dict[Key, tuple[Version, int]]:
+        """Return key, version and modification time in nanoseconds of what this mount has written."""
+        with self._lock:
+            rows = self._db.execute("SELECT key, version, mtime_ns FROM times").fetchall()
+        return {key: (version, mtime_ns) for key, version, mtime_ns in rows}
 
     def close(self) -> None:
         """Close the database; nothing may be called afterwards."""

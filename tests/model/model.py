@@ -224,8 +224,10 @@ class Model:
         file.data.extend(bytes(size - len(file.data)))
         file.mtime = None
 
-    def fstat(self, handle):
-        return len(self.handles[handle].node.data)
+    def fstat(self, handle, links):
+        """Return the size of an open file, and its number of names if that counts."""
+        node = self.handles[handle].node
+        return len(node.data), links and node.nlink
 
     # Attributes
 

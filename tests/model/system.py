@@ -70,8 +70,9 @@ class System:
     def truncate(self, path, size):
         os.truncate(self._at(path), size)
 
-    def fstat(self, handle):
-        return os.fstat(self.handles[handle]).st_size
+    def fstat(self, handle, links):
+        state = os.fstat(self.handles[handle])
+        return state.st_size, links and state.st_nlink
 
     def chmod(self, path, mode):
         os.chmod(self._at(path), mode)

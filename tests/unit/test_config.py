@@ -67,7 +67,7 @@ def test_mount_settings_have_the_documented_defaults():
     """Users and other modules rely on them."""
     settings = MountSettings()
     assert (settings.freshness, settings.cache_size, settings.part_size) == (1.0, 10 * 1024**3, 8 * 1024**2)
-    assert (settings.ranges_in_flight, settings.prefetch_limit) == (8, 64 * 1024**2)
+    assert (settings.attributes, settings.prefetch_limit) == (True, 64 * 1024**2)
     assert (settings.request_deadline, settings.retry_budget, settings.drain_timeout) == (60.0, 30.0, 60.0)
     assert (settings.uid, settings.gid, settings.umask) == (None, None, 0o022)
     assert (settings.allow_other, settings.read_only, settings.write_back, settings.debug) == (False,) * 4

@@ -136,6 +136,7 @@ def mount(tmp_path):
         recording = RecordingStore(other)
         chosen = MountSettings.merge(settings)
         async with open_filesystem(recording, data=tmp_path / data, settings=chosen, root="memory") as fs:
+            recording.taken()  # what it takes to mount
             yield Shell(fs, recording, other)
 
     return open_mount

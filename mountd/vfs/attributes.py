@@ -1,0 +1,239 @@
+"""Sidecars of directories: read when a listing shows one, changed in memory and in the journal, stored soon after.
+
+A change is acknowledged once the journal has it. Changes of one directory are gathered for a moment and stored with one
+conditional request; when another mount was faster, its records are read and ours are put over them, name by name.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+import trio
+
+from mountd.errors import Corrupt, MountdError, NotFound, Unsupported, VersionChanged
+from mountd.objects.interface import ABSENT, Key, ObjectInfo, ObjectStore, Version
+from mountd.vfs import sidecar as format_
+from mountd.writeback.parallel import each
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mountd.failures import FailureLog
+    from mountd.vfs.sidecar import Record
+    from mountd.writeback.journal import Journal
+
+log = logging.getLogger(__name__)
+
+# How long changes are gathered, in seconds, and how long a store that fails is left alone.
+GATHER, PAUSE = 0.5, 5.0
+ATTEMPTS = 10
+_GONE = object()
+
+
+class Sidecar:
+    """What is known of one directory's sidecar.
+
+    Attributes:
+        checked: when the request began that last told its state, on the monotonic clock.
+        pending: changes that the store lacks: a record, or `None` for a name that needs none.
+    """
+
+    __slots__ = ("__weakref__", "checked", "damaged", "key", "lock", "names", "pending", "version")
+
+    def __init__(self, directory: Key) -> None:
+        self.key = format_.key_in(directory)
+        self.names: dict[str, Record] = {}
+        self.version = ABSENT
+        self.checked = float("-inf")
+        self.damaged = False
+        self.pending: dict[str, Record | None] = {}
+        self.lock = trio.Lock()
+
+    @property
+    def directory(self) -> Key:
+        """Key of the directory that it describes."""
+        return Key(self.key[: -len(format_.NAME)])
+
+    def record(self, name: str) -> Record:
+        """Return what is said of a name, empty for the defaults."""
+        if self.pending and name in self.pending:
+            return self.pending[name] or {}
+        return self.names.get(name) or {}
+
+    def merged(self) -> dict[str, Record]:
+        """Return all records with the pending changes made."""
+        return {name: record for name, record in (self.names | self.pending).items() if record}
+
+
+class AttributeStore:
+    """The sidecars of one mount. `enabled`: without, nothing is read and every change is refused."""
+
+    def __init__(self, store: ObjectStore, journal: Journal, failures: FailureLog, *, enabled: bool = True) -> None:
+        self._store = store
+        self._journal = journal
+        self._failures = failures
+        self.enabled = enabled
+        self._changed: dict[Key, Sidecar] = {}  # those with pending changes, by directory
+        self._known: WeakValueDictionary[Key, Sidecar] = WeakValueDictionary()
+        self._unwritten: list[tuple[Key, str, Record | None]] = []
+        self._commit = trio.Lock()
+        self._wake = trio.Event()
+        for directory, name, record in journal.attributes():  # what an earlier daemon could not store any more
+            self._changed[directory] = self.sidecar(directory)
+            self._changed[directory].pending[name] = record
+            self._wake.set()
+
+    def sidecar(self, directory: Key) -> Sidecar:
+        """Return the state for a directory, the one that everybody has who asks for it at the same time."""
+        state = self._known.get(directory)
+        if state is None:
+            state = self._known[directory] = Sidecar(directory)
+        return state
+
+    def require(self) -> None:
+        """Raise Unsupported where the mount was told to leave attributes alone."""
+        if not self.enabled:
+            raise Unsupported("attributes are switched off for this mount (--attributes off)")
+
+    async def refresh(self, state: Sidecar, found: ObjectInfo | None, *, at: float) -> bool:
+        """Bring a sidecar in line with what a listing that began at `at` has shown; tell whether it has changed."""
+        if not self.enabled or state.checked >= at:
+            return False
+        version = found.version if found else ABSENT
+        if version != state.version:
+            return await self.load(state)
+        state.checked = at
+        return False
+
+    async def load(self, state: Sidecar) -> bool:
+        """Read a sidecar; tell whether it has changed."""
+        if not self.enabled:
+            return False
+        at = trio.current_time()
+        try:
+            chunk = await self._store.read_range(state.key, 0, format_.MAX_SIZE)
+        except NotFound:
+            names: dict[str, Record] = {}
+            version = ABSENT
+            state.damaged = False
+        else:
+            version = chunk.info.version
+            names = state.names if version == state.version else self._decoded(state, chunk.data)
+        if state.checked > at:
+            return False  # something newer is known by now
+        changed = version != state.version
+        state.names, state.version, state.checked = names, version, at
+        return changed
+
+    def _decoded(self, state: Sidecar, data: bytes) -> dict[str, Record]:
+        try:
+            names = format_.decode(data)
+        except Corrupt as exc:
+            state.damaged = True
+            self._failures.add(f"{state.key}: {exc}; its files have default attributes, and it will not be overwritten")
+            return {}
+        state.damaged = False
+        return names
+
+    def change(self, state: Sidecar, name: str, record: Record | None) -> None:
+        """Set what is said of a name; `journaled` makes it durable."""
+        if state.record(name) == (record or {}):
+            return
+        state.pending[name] = record or None
+        self._changed[state.directory] = state
+        self._unwritten.append((state.directory, name, record or None))
+        self._wake.set()
+
+    async def journaled(self) -> None:
+        """Return when all changes so far are in the journal; callers at the same time share one commit."""
+        if not self._unwritten:
+            return
+        async with self._commit:
+            rows, self._unwritten = self._unwritten, []
+            if rows:
+                await trio.to_thread.run_sync(self._journal.save_attributes, rows)
+
+    async def run(self) -> None:
+        """Store changes as they come, until cancelled."""
+        while True:
+            await self._wake.wait()
+            await trio.sleep(GATHER)
+            self._wake = trio.Event()
+            try:
+                await self.flush()
+            except MountdError as exc:
+                self._failures.add(f"attributes could not be stored, they will be tried again: {exc}")
+                await trio.sleep(PAUSE)
+                self._wake.set()
+
+    async def flush(self, below: Key | None = None) -> None:
+        """Return when the store has all changes, or those at and below one directory."""
+        await self.journaled()
+        chosen = [s for s in list(self._changed.values()) if below is None or s.directory.startswith(below)]
+        await each(chosen, self._flush)
+
+    def pending(self) -> list[Key]:
+        """Return the directories whose sidecars the store lacks as they are."""
+        return list(self._changed)
+
+    async def _flush(self, state: Sidecar) -> None:
+        async with state.lock:
+            taken = dict(state.pending)
+            if not taken:
+                return
+            if state.checked == float("-inf"):
+                await self.load(state)
+            await self._write(state)
+            for name, record in taken.items():
+                if state.pending.get(name, _GONE) is record:
+                    del state.pending[name]
+            if not state.pending:
+                self._changed.pop(state.directory, None)
+        async with self._commit:  # a change that comes now is written after this removal
+            rows = [(state.directory, name) for name in taken if name not in state.pending]
+            await trio.to_thread.run_sync(self._journal.remove_attributes, rows)
+
+    async def _write(self, state: Sidecar) -> None:
+        for _ in range(ATTEMPTS):
+            wanted = state.merged()
+            if wanted == state.names and not state.damaged:
+                return
+            try:
+                if state.damaged:
+                    await self._set_aside(state)
+                at = trio.current_time()
+                state.version = await self._put(state, wanted)
+                state.names, state.checked = wanted, at
+                return
+            except VersionChanged:
+                state.checked = float("-inf")
+                await self.load(state)
+        raise VersionChanged(f"{state.key} keeps being changed by somebody else")
+
+    async def _put(self, state: Sidecar, wanted: dict[str, Record]) -> Version:
+        if wanted:
+            return (await self._store.put(state.key, format_.encode(wanted), expect=state.version)).version
+        if state.version != ABSENT:
+            await self._store.delete(state.key, expect=state.version)
+        return ABSENT
+
+    async def _set_aside(self, state: Sidecar) -> None:
+        """Keep a sidecar that cannot be read under another name before it is replaced."""
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        kept = Key(f"{state.directory}{format_.HIDDEN}damaged-{socket.gethostname()}-{stamp}.json")
+        damaged = await self._store.stat(state.key)
+        await self._store.copy(damaged, kept, expect=ABSENT)
+        self._failures.add(f"{state.key}: it could not be read and is kept as {kept}")
+        state.version, state.damaged = damaged.version, False
+
+    def forget(self, directories: Iterable[Key]) -> None:
+        """Drop what is pending for directories that are gone."""
+        for directory in directories:
+            state = self._changed.pop(directory, None)
+            if state is not None:
+                self._journal.remove_attributes([(directory, name) for name in state.pending])
+                state.pending.clear()

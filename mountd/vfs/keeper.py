@@ -1,0 +1,239 @@
+"""Attributes of nodes: taken from sidecars when a node is made, put there when a program changes them.
+
+Three places know something: the sidecar (what differs from the defaults), this machine's memory of what it wrote (the
+store rounds times to seconds and counts from the end of the upload), and the object itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import stat
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+import trio
+
+from mountd.objects import octets
+from mountd.objects.interface import ABSENT, Key, ObjectInfo, Version
+from mountd.vfs.names import child_key, component
+from mountd.vfs.nodes import Directory, File, Node, NodeTable, OtherName
+
+if TYPE_CHECKING:
+    from mountd.vfs.attributes import AttributeStore, Sidecar
+    from mountd.vfs.sidecar import Record
+    from mountd.writeback.journal import Journal
+
+_KINDS = {
+    "symlink": stat.S_IFLNK,
+    "fifo": stat.S_IFIFO,
+    "socket": stat.S_IFSOCK,
+    "char": stat.S_IFCHR,
+    "block": stat.S_IFBLK,
+}
+_KIND_NAMES = {number: name for name, number in _KINDS.items()}
+
+# How many files' times are remembered, and how long they are gathered before they are saved, in seconds.
+REMEMBERED, GATHER = 50_000, 2.0
+
+
+class Keeper:
+    """Keeps the attributes of the nodes of one mount."""
+
+    def __init__(self, attributes: AttributeStore, nodes: NodeTable, journal: Journal) -> None:
+        self.attributes = attributes
+        self._nodes = nodes
+        self._journal = journal
+        self._times = journal.times()
+        self._unsaved: dict[Key, tuple[Version, int]] = {}
+        self._groups: WeakValueDictionary[str, File] = WeakValueDictionary()
+        self._wake = trio.Event()
+
+    def sidecar(self, directory: Directory) -> Sidecar:
+        """Return what is known of a directory's sidecar."""
+        if directory.sidecar is None:
+            directory.sidecar = self.attributes.sidecar(directory.key)
+        return directory.sidecar
+
+    def record(self, node: Node) -> Record:
+        """Return what the sidecar says of a node."""
+        state, name = self._place(node)
+        return state.record(name)
+
+    def _place(self, node: Node) -> tuple[Sidecar, str]:
+        """Return where the attributes of a node are kept: those of a directory with its siblings."""
+        if node.parent is None:
+            return self.sidecar(self._nodes.root), "./"
+        name = component(node.name)
+        return self.sidecar(node.parent), name + "/" if isinstance(node, Directory) else name
+
+    async def refresh(self, directory: Directory, found: ObjectInfo | None, *, at: float) -> None:
+        """Take over what a listing has shown of the directory's sidecar."""
+        if await self.attributes.refresh(self.sidecar(directory), found, at=at):
+            self._redress(directory)
+
+    async def load(self, directory: Directory) -> None:
+        """Read the directory's sidecar anew."""
+        if await self.attributes.load(self.sidecar(directory)):
+            self._redress(directory)
+
+    def _redress(self, directory: Directory) -> None:
+        for node in list(directory.nodes()):
+            if self.record(node) != node.attributes.record:
+                self.dress(node)
+        if directory.parent is None and self.record(directory) != directory.attributes.record:
+            self.dress(directory)
+
+    def dress(self, node: Node) -> None:
+        """Set a node's attributes to what is known of it."""
+        record = self.record(node)
+        known = node.attributes
+        known.record = record
+        kind = _KINDS.get(record.get("kind", ""), stat.S_IFMT(known.mode))
+        defaults = self._nodes.defaults
+        known.mode = kind | record.get("mode", defaults.permissions(kind))
+        known.uid = record.get("uid", defaults.uid)
+        known.gid = record.get("gid", defaults.gid)
+        known.rdev = record.get("rdev", 0)
+        known.target = octets.name_of(record["target"]) if "target" in record else None
+        known.xattrs = {octets.name_of(k): base64.b64decode(v) for k, v in record.get("xattrs", {}).items()}
+        if not (isinstance(node, File) and (node.opens or node.dirty)):
+            self._set_times(node, record)
+
+    def _set_times(self, node: Node, record: Record) -> None:
+        known = node.attributes
+        key, version = _identity(node)
+        remembered = self._times.get(key)
+        if remembered is not None and remembered[0] == version:
+            known.atime_ns = known.mtime_ns = known.ctime_ns = remembered[1]
+        if not isinstance(node, File) or record.get("version") == version:
+            known.times_set = "mtime" in record
+            known.mtime_ns = record.get("mtime", known.mtime_ns)
+            known.atime_ns = record.get("atime", known.mtime_ns)
+            known.ctime_ns = record.get("ctime", known.mtime_ns)
+
+    def file(self, directory: Directory, name: bytes, info: ObjectInfo) -> File:
+        """Return the node for an object: a new one, or that of another name of the same file."""
+        record = self.sidecar(directory).record(component(name))
+        links = record.get("links") if record.get("version") == info.version else None
+        if links:
+            group = self._groups.get(links["id"])
+            if group is not None and not group.unlinked:
+                group.add_name(directory, name, info)
+                return group
+        node = self._nodes.file(directory, name, info)
+        self.dress(node)
+        if links:
+            node.link_id = links["id"]
+            own = child_key(directory.key, name)
+            node.others = [OtherName(None, b"", Key(key), None) for key in links["names"] if key != own]
+            self._groups[node.link_id] = node
+        return node
+
+    def directory(self, parent: Directory, name: bytes) -> Directory:
+        """Return a new node for a directory."""
+        node = self._nodes.directory(parent, name)
+        self.dress(node)
+        return node
+
+    def same(self, node: File, directory: Directory, name: bytes, info: ObjectInfo) -> bool:
+        """Tell whether the node still stands for what is under one of its names."""
+        known = node.info_at(directory, name)
+        if node.unlinked or known is None or known.version != info.version:
+            return False
+        kind = self.sidecar(directory).record(component(name)).get("kind", "")
+        return _KINDS.get(kind, stat.S_IFREG) == stat.S_IFMT(node.attributes.mode)
+
+    def join(self, node: File) -> None:
+        """Prepare a file for a second name."""
+        if not node.link_id:
+            node.link_id = secrets.token_hex(16)
+        self._groups[node.link_id] = node
+
+    def note(self, node: Node) -> None:
+        """Have the sidecar say what a node's attributes are now; `journaled` makes it durable."""
+        if node.unlinked:
+            return
+        if not isinstance(node, File):
+            state, name = self._place(node)
+            node.attributes.record = self._record(node, None)
+            self.attributes.change(state, name, node.attributes.record)
+            return
+        for directory, name_ in node.places():
+            record = self._record(node, node.info_at(directory, name_))
+            if directory is node.parent and name_ == node.name:
+                node.attributes.record = record
+            self.attributes.change(self.sidecar(directory), component(name_), record)
+        self.remember(node)
+
+    def _record(self, node: Node, info: ObjectInfo | None) -> Record:
+        known, defaults = node.attributes, self._nodes.defaults
+        kind = stat.S_IFMT(known.mode)
+        fields: dict[str, Any] = {
+            "mode": stat.S_IMODE(known.mode) if stat.S_IMODE(known.mode) != defaults.permissions(kind) else None,
+            "uid": known.uid if known.uid != defaults.uid else None,
+            "gid": known.gid if known.gid != defaults.gid else None,
+            "kind": _KIND_NAMES.get(kind),
+            "rdev": known.rdev or None,
+            "target": octets.text_of(known.target) if known.target is not None else None,
+            "xattrs": {octets.text_of(k): base64.b64encode(v).decode() for k, v in known.xattrs.items()} or None,
+            "atime": known.atime_ns if known.times_set else None,
+            "mtime": known.mtime_ns if known.times_set else None,
+        }
+        if isinstance(node, File) and node.others:
+            fields["links"] = {"id": node.link_id, "names": sorted([node.key, *(o.key for o in node.others)])}
+        record = {name: value for name, value in fields.items() if value is not None}
+        if record and known.ctime_ns != known.mtime_ns:
+            record["ctime"] = known.ctime_ns
+        if info is not None and record.keys() & {"mtime", "ctime", "links"}:
+            record["version"] = info.version
+        return record
+
+    def stored(self, node: File) -> None:
+        """The store has a new version of the file: what was said of the old one is said of this, or no longer."""
+        if node.attributes.record or node.others or self._record(node, node.info) != node.attributes.record:
+            self.note(node)
+        else:
+            self.remember(node)
+
+    def removed(self, directory: Directory, name: bytes, *, folder: bool = False) -> None:
+        """A name is gone, and what was said of it."""
+        self.attributes.change(self.sidecar(directory), component(name) + ("/" if folder else ""), None)
+
+    def entries_changed(self, directory: Directory) -> None:
+        """A directory has new times, which override what a program may have set."""
+        if "mtime" in directory.attributes.record:
+            self.note(directory)
+
+    def remember(self, node: Node) -> None:
+        """Keep a node's time on this machine."""
+        key, version = _identity(node)
+        if (version or isinstance(node, Directory)) and not node.unlinked:
+            self._times[key] = self._unsaved[key] = (version, node.attributes.mtime_ns)
+            self._wake.set()
+
+    def remembered(self, info: ObjectInfo) -> int:
+        """Return the modification time of an object, in nanoseconds since the epoch."""
+        version, mtime_ns = self._times.get(info.key, (ABSENT, 0))
+        return mtime_ns if version == info.version else info.mtime_ns
+
+    async def run(self) -> None:
+        """Save times as they come, until cancelled."""
+        while True:
+            await self._wake.wait()
+            await trio.sleep(GATHER)
+            self._wake = trio.Event()
+            await trio.to_thread.run_sync(self.save)
+
+    def save(self) -> None:
+        """Save the times that are not saved yet."""
+        unsaved, self._unsaved = self._unsaved, {}
+        rows = [(key, version, mtime) for key, (version, mtime) in unsaved.items()]
+        if rows:
+            self._journal.save_times(rows, REMEMBERED)
+
+
+def _identity(node: Node) -> tuple[Key, Version]:
+    if isinstance(node, File):
+        return node.key, node.info.version if node.info is not None else ABSENT
+    return (node.key if isinstance(node, Directory) else Key("")), ABSENT

@@ -1,0 +1,111 @@
+"""Copying a directory's objects to another key, attributes included."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mountd.errors import Corrupt
+from mountd.objects.interface import ABSENT, Key, ObjectInfo, ObjectStore
+from mountd.vfs import sidecar as format_
+from mountd.writeback.listing import all_below
+from mountd.writeback.parallel import each
+
+if TYPE_CHECKING:
+    from mountd.vfs.keeper import Keeper
+    from mountd.vfs.sidecar import Record
+
+# A copy is as old as the copying. Where that is further from the truth than this, in nanoseconds, the truth is
+# recorded.
+TOLERANCE = 2_000_000_000
+
+
+class TreeCopy:
+    """One copy of everything below `source` to `goal`, both keys of directories.
+
+    Attributes:
+        copies: what was copied so far: each object of the source, and what it has become.
+    """
+
+    def __init__(self, store: ObjectStore, keeper: Keeper, source: Key, goal: Key) -> None:
+        self._store = store
+        self._keeper = keeper
+        self._source = source
+        self._goal = goal
+        self.copies: dict[ObjectInfo, ObjectInfo] = {}
+        self._outside: set[Key] = set()
+
+    async def run(self) -> None:
+        """Copy. Raises the first failure; what `copies` has then is there."""
+        found = await all_below(self._store, self._source)
+        sidecars = {info.key: info for info in found if info.key.endswith("/" + format_.NAME)}
+        await each([info for info in found if info.key not in sidecars], self._copy)
+        folders = {_folder(info.key) for info in found} | {self._source}
+        await each(sorted(folders), lambda folder: self._describe(folder, sidecars.get(format_.key_in(folder))))
+
+    async def relink(self) -> None:
+        """Tell other names of linked files, outside the tree, where the ones inside are now."""
+        for key in self._outside:
+            state = self._keeper.attributes.sidecar(_folder(key))
+            if state.checked == float("-inf"):
+                await self._keeper.attributes.load(state)
+            name = key[len(state.directory) :]
+            record = state.record(name)
+            if "links" in record:
+                self._keeper.attributes.change(state, name, record | {"links": self._links(record["links"])})
+
+    def moved(self, key: Key) -> Key:
+        """Return where a key has gone; one outside the tree stays."""
+        return Key(self._goal + key[len(self._source) :]) if key.startswith(self._source) else key
+
+    async def _copy(self, info: ObjectInfo) -> None:
+        self.copies[info] = await self._store.copy(info, self.moved(info.key))
+
+    async def _describe(self, folder: Key, sidecar: ObjectInfo | None) -> None:
+        """Write the new directory's sidecar: versions are new, and times are not those of the copying."""
+        names: dict[str, Record] = {}
+        if sidecar is not None:
+            chunk = await self._store.read_range(sidecar.key, 0, format_.MAX_SIZE)
+            try:
+                names = format_.decode(chunk.data)
+            except Corrupt:  # it is not ours to judge: it goes along as it is
+                return await self._copy(sidecar)
+        described = {name: self._record(Key(folder + name), record) for name, record in names.items()}
+        for info, copy in self._in(folder):
+            name = info.key[len(folder) :]
+            mtime = self._keeper.remembered(info)
+            if "mtime" not in described.get(name, {}) and abs(mtime - copy.mtime_ns) > TOLERANCE:
+                described[name] = described.get(name, {}) | {"mtime": mtime, "version": copy.version}
+        target = format_.key_in(self.moved(folder))
+        if described:
+            made = await self._store.put(target, format_.encode(described), expect=ABSENT)
+            self.copies[sidecar or ObjectInfo(Key(""), 0, 0, ABSENT)] = made
+        elif sidecar is not None:
+            self.copies[sidecar] = ObjectInfo(target, 0, 0, ABSENT)
+        return None
+
+    def _in(self, folder: Key) -> list[tuple[ObjectInfo, ObjectInfo]]:
+        return [
+            (info, copy)
+            for info, copy in self.copies.items()
+            if _folder(info.key) == folder and not info.key.endswith("/") and not info.key.endswith(format_.NAME)
+        ]
+
+    def _record(self, key: Key, record: Record) -> Record:
+        """Return what is said of an object, said of its copy."""
+        changed = dict(record)
+        if "links" in changed:
+            changed["links"] = self._links(changed["links"])
+            self._outside.update(Key(k) for k in record["links"]["names"] if not k.startswith(self._source))
+        if "version" in changed:
+            old = next((info for info in self.copies if info.key == key), None)
+            if old is not None and old.version == changed["version"]:
+                changed["version"] = self.copies[old].version
+        return changed
+
+    def _links(self, links: Record) -> Record:
+        return links | {"names": sorted(self.moved(Key(key)) for key in links["names"])}
+
+
+def _folder(key: Key) -> Key:
+    """Return the key of the directory that holds a key; a marker is held by the directory that it marks."""
+    return Key(key.rpartition("/")[0] + "/") if "/" in key else Key("")
