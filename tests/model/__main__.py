@@ -13,23 +13,25 @@ from tests.servers import seaweedfs
 
 
 @contextlib.contextmanager
-def _place(kind):
+def _place(name, *, alone):
+    kind = places.Alone if alone else places.Mounted
     with contextlib.ExitStack() as stack:
-        if kind == "s3":
-            yield stack.enter_context(places.s3(stack.enter_context(seaweedfs())))
+        if name == "s3":
+            yield stack.enter_context(places.s3(stack.enter_context(seaweedfs()), kind))
         else:
-            yield stack.enter_context(places.local() if kind == "local" else places.disk())
+            yield stack.enter_context(places.local(kind) if name == "local" else places.disk())
 
 
 def main():
     """Run the machine with other settings than the test has."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("place", choices=["disk", "local", "s3"])
+    parser.add_argument("--alone", action="store_true", help="a mount that asks nothing twice, no other client")
     parser.add_argument("-n", "--examples", type=int, default=300)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
-    with _place(chosen.place) as place:
+    with _place(chosen.place, alone=chosen.alone) as place:
         machine = seed(chosen.seed)(type("Machine", (TreeMachine,), {"place": place}))
         limits = {"max_examples": chosen.examples, "stateful_step_count": chosen.steps}
         run_state_machine_as_test(machine, settings=settings(SETTINGS, derandomize=False, database=None, **limits))

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -48,6 +49,7 @@ def needs(*features):
     return precondition(lambda self: self.place.features.issuperset(features))
 
 
+is_shared = precondition(lambda self: self.place.shared)
 has_store = precondition(lambda self: self.place.store is not None)
 has_handles = precondition(lambda self: self.model.handles)
 
@@ -69,6 +71,8 @@ class TreeMachine(RuleBasedStateMachine):
         super().__init__()
         self.model = Model()
         self.elsewhere = Elsewhere(self.model)
+        for path, data in self.place.prepared.items():
+            self.elsewhere.put(path, data)
         self.name = self.place.fresh()
         self.system = System(self.place.root / self.name)
 
@@ -93,7 +97,7 @@ class TreeMachine(RuleBasedStateMachine):
     @initialize(furnished=st.booleans())
     def furnish(self, furnished):
         """Half of the examples begin with something to work on."""
-        if furnished:
+        if furnished and not self.place.prepared:
             self.both("mkdir", "a", 0o777)
             self.create(slot=0, path="a/b", data=b"hello")
             self.create(slot=0, path="b", data=b"good bye")
@@ -209,14 +213,14 @@ class TreeMachine(RuleBasedStateMachine):
     def removexattr(self, path, name):
         self.both("removexattr", self.path(path), name)
 
-    @has_store
+    @is_shared
     @rule(path=st.one_of(known, paths), data=contents)
     def put_elsewhere(self, path, data):
         path = self.path(path)
         if self.elsewhere.put(path, data):
             self.place.store.put(f"{self.name}/{path}", data)
 
-    @has_store
+    @is_shared
     @rule(path=known)
     def delete_elsewhere(self, path):
         path = self.path(path)
@@ -241,11 +245,17 @@ class TreeMachine(RuleBasedStateMachine):
             self.look_into_store()
 
     def look_into_store(self):
-        """Closed files are objects with the same bytes; nothing else has a name that this test could have made."""
-        files = {path: each for path, each in tree.of_model(self.model.root).items() if each["data"] is not None}
-        closed = {path: each["data"] for path, each in files.items() if self.elsewhere.is_stored(each["inode"])}
+        """Closed files are objects with the same bytes, directories last, and nothing else has a name from here."""
+        described = tree.of_model(self.model.root)
         objects = {key: data for key, data in self.place.objects(f"{self.name}/").items() if set(key) <= set("abc/")}
-        assert {key: data for key, data in objects.items() if key in closed or key not in files} == closed
+        found = {key: data for key, data in objects.items() if not key.endswith("/")}
+        stored = {path: each for path, each in described.items() if self.elsewhere.is_stored(each["inode"])}
+        closed = {path: each["data"] for path, each in stored.items() if each["data"] is not None}
+        still_open = described.keys() - stored.keys()
+        assert {key: data for key, data in found.items() if key not in still_open} == closed
+        for path, each in stored.items():
+            if each["kind"] == stat.S_IFDIR:
+                assert any(key.startswith(f"{path}/") for key in objects), f"{path}: nothing keeps the directory"
 
     def close_all(self):
         """Close every handle."""

@@ -15,12 +15,24 @@ ALL_FEATURES = frozenset({"symlinks", "links", "xattrs", "exchange", "modes", "t
 # What mounts offer of it; a feature that lands is added here.
 FEATURES = frozenset()
 
+# How many examples are prepared at a time.
+BATCH = 100
+
 
 class Disk:
-    """A folder of the local disk: what the model is checked against."""
+    """A folder of the local disk: what the model is checked against.
+
+    Attributes:
+        features: what can be compared here.
+        store: where the files are objects; None where they are not.
+        shared: whether another client of the store acts between the operations.
+        prepared: {path: bytes}, the objects that are in each fresh directory.
+    """
 
     features = ALL_FEATURES
     store = None
+    shared = False
+    prepared = {}
 
     def __init__(self, folder):
         self.root = folder
@@ -37,30 +49,56 @@ class Mounted(Disk):
     """A mounted store that asks with each open, and another client of it."""
 
     features = FEATURES
+    shared = True
+    freshness = "0"
 
     def __init__(self, host, store):
         self._host, self.store = host, store
-        self._mount = host.mount(store, "--freshness", "0")
+        self._mount = host.mount(store, "--freshness", self.freshness)
         super().__init__(self._mount.path)
 
     def remount(self):
         """Unmount and mount again, which forgets whatever is not in the store."""
         self._mount.unmount()
-        self._mount = self._host.mount(self.store, "--freshness", "0")
+        self._mount = self._host.mount(self.store, "--freshness", self.freshness)
 
     def objects(self, prefix):
-        """Return {key below `prefix`: bytes} as another client sees it."""
-        return {key.removeprefix(prefix): self.store.get(key) for key in self._keys(prefix)}
+        """Return {key below `prefix`: bytes} as another client sees it; directories that lie there end in a slash."""
+        keys = self._paths(prefix) if self.store.kind == "local" else self._keys(prefix)
+        return {key: b"" if key.endswith("/") else self.store.get(prefix + key) for key in keys}
+
+    def _paths(self, prefix):
+        folder = self.store.folder / prefix
+        return [f"{path.relative_to(folder)}{'/' * path.is_dir()}" for path in folder.rglob("*")]
 
     def _keys(self, prefix):
-        if self.store.kind == "local":
-            return [f"{prefix}{path.relative_to(self.store.folder / prefix)}" for path in self._files(prefix)]
         pages = self.store.client.get_paginator("list_objects_v2").paginate(Bucket=self.store.bucket, Prefix=prefix)
-        found = (each["Key"] for page in pages for each in page.get("Contents", ()))
-        return [key for key in found if not key.endswith("/")]
+        found = [each["Key"].removeprefix(prefix) for page in pages for each in page.get("Contents", ())]
+        return [key for key in found if key]
 
-    def _files(self, prefix):
-        return [path for path in (self.store.folder / prefix).rglob("*") if path.is_file() and not path.is_symlink()]
+
+class Alone(Mounted):
+    """A mounted store that asks about nothing twice, because nobody else acts on it.
+
+    Its first files were put there before by somebody who makes no markers for directories.
+    """
+
+    shared = False
+    freshness = "inf"
+    prepared = {"a/b": b"hello", "b": b"good bye"}
+
+    def fresh(self):
+        """Return the name of a directory with the prepared files, which the mount has not asked about."""
+        number = next(self._numbers)
+        if number % BATCH == 0:
+            self._prepare(range(number, number + BATCH))
+        return f"{number:04}"
+
+    def _prepare(self, numbers):
+        self._mount.unmount()
+        for number, (path, data) in itertools.product(numbers, self.prepared.items()):
+            self.store.put(f"{number:04}/{path}", data)
+        self._mount = self._host.mount(self.store, "--freshness", self.freshness)
 
 
 @contextlib.contextmanager
@@ -82,21 +120,21 @@ def disk():
 
 
 @contextlib.contextmanager
-def _mounted(make_store):
+def _mounted(make_store, kind):
     with _folder() as folder:
         host = Host(folder / "host")
         host.folder.mkdir()
         try:
-            yield Mounted(host, make_store(folder))
+            yield kind(host, make_store(folder))
         finally:
             host.close()
 
 
-def local():
+def local(kind=Mounted):
     """Return the context of a mounted folder."""
-    return _mounted(lambda folder: LocalFolder(folder / "store"))
+    return _mounted(lambda folder: LocalFolder(folder / "store"), kind)
 
 
-def s3(server):
+def s3(server, kind=Mounted):
     """Return the context of a mounted bucket."""
-    return _mounted(lambda _: Bucket(server))
+    return _mounted(lambda _: Bucket(server), kind)
