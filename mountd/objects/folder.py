@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from mountd.errors import IsADirectory, NotADirectory, NotFound, Unsupported, VersionChanged, from_os_error
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, Version
+from mountd.objects.octets import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 # Names of files that are being made, where the file system has no nameless ones; listings leave them out.
 PARTIAL = ".mountd-partial-"
+
+MAX_PATH = 4000  # bytes, with room for names that are put beside the target
+CUT = 1000  # characters, of at most four bytes each
 
 
 @contextlib.contextmanager
@@ -34,6 +38,26 @@ def domain_errors() -> Iterator[None]:
         raise NotFound(str(exc)) from exc
     except OSError as exc:
         raise from_os_error(exc) from exc
+
+
+@contextlib.contextmanager
+def reached(root: str, relative: str) -> Iterator[str]:
+    """Yield a path for a name below `root` that system calls take, however long the name is.
+
+    They take paths of up to 4095 bytes; what is longer is walked down in pieces.
+    """
+    path = f"{root}/{relative}"
+    folders: list[int] = []
+    try:
+        while len(os.fsencode(path)) > MAX_PATH:
+            cut = path.rindex("/", 0, CUT)
+            descriptor = os.open(path[:cut], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            folders.append(descriptor)
+            path = f"/proc/self/fd/{descriptor}{path[cut:]}"
+        yield path
+    finally:
+        for descriptor in folders:
+            os.close(descriptor)
 
 
 def version_of(state: os.stat_result) -> Version:
@@ -83,17 +107,16 @@ class Partial:
     """A file in the making, in the folder where it will be; it has no name until `publish`."""
 
     def __init__(self, target: str, key: Key) -> None:
-        self.target = target
         self.key = key
-        self._folder = os.path.dirname(target)
         self._name: str | None = None
-        os.makedirs(self._folder, exist_ok=True)
+        folder = os.path.dirname(target)
+        os.makedirs(folder, exist_ok=True)
         try:
-            self.descriptor = os.open(self._folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666)
+            self.descriptor = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666)
         except OSError as exc:
             if exc.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT):
                 raise
-            self._name = self._fresh_name()
+            self._name = _beside(target)
             self.descriptor = os.open(self._name, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
 
     def write(self, offset: int, data: Buffer) -> None:
@@ -103,52 +126,53 @@ class Partial:
             done = os.pwrite(self.descriptor, view, offset)
             view, offset = view[done:], offset + done
 
-    def publish(self, expect: Version | None) -> ObjectInfo:
+    def publish(self, target: str, expect: Version | None) -> ObjectInfo:
         """Let the file appear under its name, durably. Raises VersionChanged, and then nothing has changed."""
         os.fsync(self.descriptor)
-        if os.path.isdir(self.target):
+        if os.path.isdir(target):
             raise IsADirectory(f"{self.key} is a directory")
         if expect == ABSENT:
-            self._create()
+            self._create(target)
         else:
-            self._replace(expect)
-        sync_folder(self._folder)
+            self._replace(target, expect)
+        sync_folder(os.path.dirname(target))
         return info_of(self.key, os.fstat(self.descriptor))
 
-    def discard(self) -> None:
+    def close(self) -> None:
         """Close the file; unpublished, it is gone."""
         os.close(self.descriptor)
         if self._name is not None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._name)
 
-    def _create(self) -> None:
+    def _create(self, target: str) -> None:
         try:
             if self._name is None:
-                self._link(self.target)
+                self._link(target)
             else:
-                os.link(self._name, self.target)
+                os.link(self._name, target)
         except FileExistsError as exc:
             raise VersionChanged(f"{self.key} exists") from exc
 
-    def _replace(self, expect: Version | None) -> None:
-        with only_us(self._folder):
+    def _replace(self, target: str, expect: Version | None) -> None:
+        with only_us(os.path.dirname(target)):
             if expect is not None:
-                require(self.target, self.key, expect)
+                require(target, self.key, expect)
             if self._name is None:
-                name = self._fresh_name()
+                name = _beside(target)
                 self._link(name)
                 self._name = name  # until it is renamed, it has to be removed
-            _keep_mode(self.target, self.descriptor)
-            os.rename(self._name, self.target)
+            _keep_mode(target, self.descriptor)
+            os.rename(self._name, target)
 
     def _link(self, path: str) -> None:
         # Naming a folder, though the path is absolute, makes Python call linkat(), which alone follows the link in
         # /proc.
         os.link(f"/proc/self/fd/{self.descriptor}", path, src_dir_fd=self.descriptor, follow_symlinks=True)
 
-    def _fresh_name(self) -> str:
-        return os.path.join(self._folder, PARTIAL + secrets.token_hex(8))
+
+def _beside(target: str) -> str:
+    return os.path.join(os.path.dirname(target), PARTIAL + secrets.token_hex(8))
 
 
 def _keep_mode(target: str, descriptor: int) -> None:
@@ -250,6 +274,11 @@ def sync_folder(path: str) -> None:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def name_in(key: Key | str) -> str:
+    """Return a key as a relative path, without a slash at its end."""
+    return os.fsdecode(name_of(key.removesuffix("/")))
 
 
 def unsupported_name(key: Key) -> bool:

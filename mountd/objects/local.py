@@ -7,6 +7,7 @@ without mountd are noticed by the version, except in the instant between check a
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,14 +17,12 @@ from mountd.errors import Denied, NotFound
 from mountd.objects import folder
 from mountd.objects.folder import Partial, domain_errors
 from mountd.objects.interface import Buffer, Capabilities, Chunk, Key, ListPage, ObjectInfo, Upload, Version
-from mountd.objects.octets import name_of, text_of
+from mountd.objects.octets import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 T = TypeVar("T")
-
-MAX_PATH = 4096
 
 
 class LocalStore:
@@ -31,19 +30,18 @@ class LocalStore:
 
     def __init__(self, root: str, *, read_only: bool = False) -> None:
         self._root = root
-        self._path_bytes = len(os.fsencode(root)) + 1
         self.capabilities = Capabilities(
             conditional_create=True,
             part_copy=True,
             read_only=read_only,
-            max_key_bytes=MAX_PATH - self._path_bytes - 1,
+            max_key_bytes=1 << 16,  # the kernel takes no longer paths; the folder's file system limits single names
             min_part=1,
             max_object=(1 << 63) - 1,
         )
 
     async def check(self) -> None:
         """Prove that the folder can be used; it is made where its parent exists."""
-        await _thread(lambda: self._check())
+        await self._at(Key(""), lambda _: self._check())
 
     def _check(self) -> None:
         if not os.path.isdir(self._root):
@@ -57,16 +55,14 @@ class LocalStore:
             raise Denied(f"no permission to {'read' if self.capabilities.read_only else 'write'} in {self._root}")
 
     async def stat(self, key: Key) -> ObjectInfo:
-        path = self._path(key)
-        return await _thread(lambda: folder.info_of(key, os.stat(path)))
+        return await self._at(key, lambda path: folder.info_of(key, os.stat(path)))
 
     async def list_page(
         self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000
     ) -> ListPage:
-        path = self._path(prefix)
-        return await _thread(lambda: self._list(path, prefix, recursive=recursive, cursor=cursor, limit=limit))
+        return await self._at(prefix, lambda path: self._list(path, prefix, recursive=recursive))
 
-    def _list(self, path: str, prefix: Key, *, recursive: bool, cursor: str | None, limit: int) -> ListPage:
+    def _list(self, path: str, prefix: Key, *, recursive: bool) -> ListPage:
         if not os.path.isdir(path):
             return ListPage((), (), None)
         if recursive:
@@ -99,42 +95,35 @@ class LocalStore:
         objects, prefixes = self._scan(path, prefix)
         yield from objects
         for each in prefixes:
-            inner = self._path(each)
-            # A link to a folder above would never end.
-            if not os.path.islink(inner.rstrip("/")):
-                yield from self._walk(inner, each)
+            with folder.reached(path, folder.name_in(each[len(prefix) :])) as inner:
+                # A link to a folder above would never end.
+                if not os.path.islink(inner):
+                    yield from self._walk(inner, each)
 
     async def read_range(self, key: Key, start: int, length: int, *, version: Version | None = None) -> Chunk:
-        path = self._path(key)
-        return Chunk(*await _thread(lambda: folder.read_range(path, key, start, length, version)))
+        return Chunk(*await self._at(key, lambda path: folder.read_range(path, key, start, length, version)))
 
     async def put(self, key: Key, data: Buffer, *, expect: Version | None = None) -> ObjectInfo:
-        path = self._path(key)
         if key.endswith("/"):
-            return await _thread(lambda: folder.make_folder(path.rstrip("/"), key, expect))
+            return await self._at(key, lambda path: folder.make_folder(path, key, expect))
 
-        def write() -> ObjectInfo:
-            partial = Partial(path, key)
-            try:
+        def write(path: str) -> ObjectInfo:
+            with contextlib.closing(Partial(path, key)) as partial:
                 partial.write(0, data)
-                return partial.publish(expect)
-            finally:
-                partial.discard()
+                return partial.publish(path, expect)
 
-        return await _thread(write)
+        return await self._at(key, write)
 
     async def copy(
         self, source: ObjectInfo, target: Key, *, expect: Version | None = None, match: bool = True
     ) -> ObjectInfo:
         if target.endswith("/"):
             return await self.put(target, b"", expect=expect)
-        origin, path = self._path(source.key), self._path(target)
 
-        def copy() -> ObjectInfo:
+        def copy(origin: str, path: str) -> ObjectInfo:
             state = os.stat(origin)
             info = folder.info_of(source.key, state)
-            partial = Partial(path, target)
-            try:
+            with contextlib.closing(Partial(path, target)) as partial:
                 folder.copy_range(
                     origin,
                     partial.descriptor,
@@ -144,71 +133,73 @@ class LocalStore:
                     match=source.version if match else info.version,
                 )
                 os.fchmod(partial.descriptor, state.st_mode & 0o7777)
-                return partial.publish(expect)
-            finally:
-                partial.discard()
+                return partial.publish(path, expect)
 
-        return await _thread(copy)
+        def both(path: str) -> ObjectInfo:
+            with self._reached(source.key) as origin:
+                return copy(origin, path)
+
+        return await self._at(target, both)
 
     async def delete(self, key: Key, *, expect: Version | None = None) -> None:
-        path = self._path(key)
-        await _thread(lambda: folder.remove(path, key, expect))
+        await self._at(key, lambda path: folder.remove(path, key, expect))
 
     async def open_upload(self, key: Key) -> Upload:
-        path = self._path(key)
-        return _LocalUpload(await _thread(lambda: Partial(path, key)), self._path)
+        return _LocalUpload(await self._at(key, lambda path: Partial(path, key)), self)
 
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()
 
-    def _path(self, key: Key) -> str:
+    def _reached(self, key: Key) -> contextlib.AbstractContextManager[str]:
         if folder.unsupported_name(key):
             raise folder.refuse(key)
-        return f"{self._root}/{os.fsdecode(name_of(key))}"
+        return folder.reached(self._root, folder.name_in(key))
+
+    async def _at(self, key: Key, act: Callable[[str], T]) -> T:
+        """Carry out `act` in a thread, with the path of `key`."""
+
+        def run() -> T:
+            with domain_errors(), self._reached(key) as path:
+                return act(path)
+
+        return await trio.to_thread.run_sync(run)
 
 
 class _LocalUpload:
     """Parts go to their place in one nameless file."""
 
-    def __init__(self, partial: Partial, path: Callable[[Key], str]) -> None:
+    def __init__(self, partial: Partial, store: LocalStore) -> None:
         self._partial = partial
-        self._path = path
+        self._store = store
         self._ends: dict[int, int] = {}
         self._open = True
 
     async def put_part(self, number: int, offset: int, data: Buffer) -> None:
-        await _thread(lambda: self._partial.write(offset, data))
+        await self._store._at(self._partial.key, lambda _: self._partial.write(offset, data))
         self._ends[number] = offset + len(data)
 
     async def copy_part(self, number: int, offset: int, source: ObjectInfo, start: int, length: int) -> None:
-        origin = self._path(source.key)
-        await _thread(
-            lambda: folder.copy_range(
-                origin, self._partial.descriptor, start=start, length=length, offset=offset, match=source.version
-            )
+        target = self._partial.descriptor
+        await self._store._at(
+            source.key,
+            lambda origin: folder.copy_range(
+                origin, target, start=start, length=length, offset=offset, match=source.version
+            ),
         )
         self._ends[number] = offset + length
 
     async def complete(self, numbers: Sequence[int], *, expect: Version | None = None) -> ObjectInfo:
         size = max((self._ends[number] for number in numbers), default=0)
 
-        def finish() -> ObjectInfo:
+        def finish(path: str) -> ObjectInfo:
             os.ftruncate(self._partial.descriptor, size)
-            return self._partial.publish(expect)
+            return self._partial.publish(path, expect)
 
-        info = await _thread(finish)
+        info = await self._store._at(self._partial.key, finish)
         await self.abort()
         return info
 
     async def abort(self) -> None:
         if self._open:
             self._open = False
-            await _thread(self._partial.discard)
-
-
-async def _thread(act: Callable[[], T]) -> T:
-    def run() -> T:
-        with domain_errors():
-            return act()
-
-    return await trio.to_thread.run_sync(run)
+            await trio.to_thread.run_sync(self._partial.close)

@@ -17,6 +17,7 @@ import trio
 from mountd.errors import (
     AlreadyExists,
     IsADirectory,
+    NameTooLong,
     NotADirectory,
     NotEmpty,
     NotFound,
@@ -56,7 +57,7 @@ class Changes:
         With O_EXCL the store itself decides who is first, so that lock files work between machines. Otherwise the store
         learns of the file when it is closed. Raises AlreadyExists, IsADirectory.
         """
-        _require_visible(name)
+        self.require_possible(directory, name)
         async with self.working_in(directory):
             node = await self._namespace.lookup(directory, name)
             if node is not None:
@@ -90,7 +91,7 @@ class Changes:
 
         For the store it is an object whose bytes are the target. Raises AlreadyExists.
         """
-        _require_visible(name)
+        self.require_possible(directory, name)
         if not stat.S_ISREG(mode):
             self._keeper.attributes.require()
         async with self.working_in(directory):
@@ -107,7 +108,7 @@ class Changes:
 
     async def link(self, node: File, directory: Directory, name: bytes) -> None:
         """Give a file one more name: an object of its own with the same bytes. Raises AlreadyExists, NotPermitted."""
-        _require_visible(name)
+        self.require_possible(directory, name)
         self._keeper.attributes.require()
         await self.resolve(node)
         await self._files.flush(node)
@@ -169,6 +170,14 @@ class Changes:
             raise IsADirectory(f"{node.name!r} is a directory")
         return node, await self._files.open(node, flags)
 
+    def require_possible(self, directory: Directory, name: bytes) -> None:
+        """Raise NotPermitted for a name of ours, NameTooLong for a key that the service does not take."""
+        if is_hidden(name):
+            raise NotPermitted(f"names that begin with {HIDDEN} are kept for mountd's own objects")
+        key, limit = child_key(directory.key, name), self._store.capabilities.max_key_bytes
+        if len(key.encode("utf-8", "surrogatepass")) >= limit:  # a directory needs one more byte
+            raise NameTooLong(f"keys of this store have at most {limit} bytes")
+
     async def _put_new(self, directory: Directory, name: bytes, data: bytes) -> ObjectInfo:
         try:
             return await self._store.put(child_key(directory.key, name), data, expect=ABSENT)
@@ -178,7 +187,7 @@ class Changes:
 
     async def mkdir(self, directory: Directory, name: bytes, *, mode: int, uid: int, gid: int) -> Directory:
         """Make a directory. Raises AlreadyExists."""
-        _require_visible(name)
+        self.require_possible(directory, name)
         async with self.working_in(directory):
             if await self._namespace.lookup(directory, name) is not None:
                 raise AlreadyExists(f"{name!r} exists")
@@ -311,11 +320,6 @@ class Changes:
             except VersionChanged:
                 self._namespace.expire(directory, name)
         raise Stale(f"{name!r} keeps being changed by somebody else")
-
-
-def _require_visible(name: bytes) -> None:
-    if is_hidden(name):
-        raise NotPermitted(f"names that begin with {HIDDEN} are kept for mountd's own objects")
 
 
 def _is_visible(key: Key, directory: Key) -> bool:

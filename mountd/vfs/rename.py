@@ -20,14 +20,13 @@ from mountd.errors import (
     MountdError,
     NotADirectory,
     NotFound,
-    NotPermitted,
     Stale,
     VersionChanged,
 )
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, ObjectStore
 from mountd.vfs.names import child_key
 from mountd.vfs.nodes import Directory, File, Node
-from mountd.vfs.sidecar import HIDDEN, is_hidden
+from mountd.vfs.sidecar import HIDDEN
 from mountd.vfs.tree import TOLERANCE, TreeCopy
 from mountd.writeback.listing import all_below, removal_order
 from mountd.writeback.parallel import each
@@ -65,8 +64,7 @@ class Renames:
         """
         if flags not in (0, NOREPLACE, EXCHANGE):
             raise InvalidArgument(f"rename flags {flags:#x} are not known")
-        if is_hidden(target[1]):
-            raise NotPermitted(f"names that begin with {HIDDEN} are kept for mountd's own objects")
+        self._changes.require_possible(*target)
         await self._resolve(source, target)
         async with self._changes.working_in(source[0], target[0]):
             if flags == EXCHANGE:
