@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 
-from hypothesis import seed, settings
+from hypothesis import Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.model import places
@@ -30,10 +30,12 @@ def main():
     parser.add_argument("-n", "--examples", type=int, default=300)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--no-shrink", action="store_true", help="stop at the first difference")
     chosen = parser.parse_args()
+    phases = [Phase.generate] if chosen.no_shrink else [Phase.generate, Phase.shrink]
     with _place(chosen.place, alone=chosen.alone) as place:
         machine = seed(chosen.seed)(type("Machine", (TreeMachine,), {"place": place}))
-        limits = {"max_examples": chosen.examples, "stateful_step_count": chosen.steps}
+        limits = {"max_examples": chosen.examples, "stateful_step_count": chosen.steps, "phases": phases}
         run_state_machine_as_test(machine, settings=settings(SETTINGS, derandomize=False, database=None, **limits))
 
 

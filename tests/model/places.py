@@ -12,8 +12,8 @@ from tests.model.model import UMASK
 
 ALL_FEATURES = frozenset({"symlinks", "links", "xattrs", "exchange", "modes", "times", "directory links"})
 
-# What mounts offer of it; a feature that lands is added here.
-FEATURES = frozenset()
+# What mounts offer of it: take away here what one lacks.
+FEATURES = ALL_FEATURES
 
 # How many examples are prepared at a time.
 BATCH = 100

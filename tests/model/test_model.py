@@ -31,10 +31,10 @@ def test_a_folder_of_the_local_disk_behaves_as_the_model_says():
 def test_a_mounted_folder_behaves_as_the_model_says():
     """A mount of a local store, with another client of it among the actors, and remounts."""
     with places.local() as mounted:
-        compare(mounted, max_examples=60)
+        compare(mounted, max_examples=40)
 
 
 def test_a_mounted_bucket_behaves_as_the_model_says(s3_server):
     """A mount of an S3 bucket, with another client of it among the actors, and remounts."""
     with places.s3(s3_server) as mounted:
-        compare(mounted, max_examples=30)
+        compare(mounted, max_examples=15)
