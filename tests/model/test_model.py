@@ -37,4 +37,4 @@ def test_a_mounted_folder_behaves_as_the_model_says():
 def test_a_mounted_bucket_behaves_as_the_model_says(s3_server):
     """A mount of an S3 bucket, with another client of it among the actors, and remounts."""
     with places.s3(s3_server) as mounted:
-        compare(mounted, max_examples=15)
+        compare(mounted, max_examples=12)
