@@ -58,7 +58,7 @@ def keep_apart(path: Path, root: str) -> None:
 def clear_dead(path: Path) -> bool:
     """Remove a mount whose daemon is dead ("Transport endpoint is not connected"); tell whether there was one."""
     try:
-        os.stat(path)
+        os.statvfs(path)  # which always asks the daemon; of stat the kernel may remember the answer
     except OSError as exc:
         if not is_disconnected(exc):
             return False

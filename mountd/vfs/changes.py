@@ -27,7 +27,7 @@ from mountd.errors import (
 )
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, ObjectStore
 from mountd.vfs.names import child_key, name_of
-from mountd.vfs.nodes import Directory, File, Node, OtherName
+from mountd.vfs.nodes import Directory, Entry, File, Node, OtherName
 from mountd.vfs.sidecar import HIDDEN, is_hidden
 
 if TYPE_CHECKING:
@@ -291,7 +291,8 @@ class Changes:
         if listing is not None and listing.at + self._namespace.freshness > trio.current_time():
             if listing.marker:
                 return True
-            return any(name != without for name in self._namespace.names(directory, listing))
+            names = (name for name in self._namespace.names(directory, listing) if name != without)
+            return any(not _only_here(directory.entries.get(name)) for name in names)
         return False
 
     @contextlib.asynccontextmanager
@@ -320,6 +321,11 @@ class Changes:
             except VersionChanged:
                 self._namespace.expire(directory, name)
         raise Stale(f"{name!r} keeps being changed by somebody else")
+
+
+def _only_here(entry: Entry | None) -> bool:
+    """Whether the store has nothing yet under a name that this mount has made."""
+    return entry is not None and isinstance(entry.node, File) and entry.node.info is None
 
 
 def _is_visible(key: Key, directory: Key) -> bool:

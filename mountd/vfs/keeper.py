@@ -177,16 +177,17 @@ class Keeper:
             "rdev": known.rdev or None,
             "target": octets.text_of(known.target) if known.target is not None else None,
             "xattrs": {octets.text_of(k): base64.b64encode(v).decode() for k, v in known.xattrs.items()} or None,
-            "atime": known.atime_ns if known.times_set else None,
-            "mtime": known.mtime_ns if known.times_set else None,
         }
         if isinstance(node, File) and node.others:
             fields["links"] = {"id": node.link_id, "names": sorted([node.key, *(o.key for o in node.others)])}
         record = {name: value for name, value in fields.items() if value is not None}
-        if record and known.ctime_ns != known.mtime_ns:
-            record["ctime"] = known.ctime_ns
-        if info is not None and record.keys() & {"mtime", "ctime", "links"}:
-            record["version"] = info.version
+        if record or known.times_set:  # where there has to be a record, it tells the times as well
+            record["mtime"] = known.mtime_ns
+            record |= {
+                n: at for n, at in (("atime", known.atime_ns), ("ctime", known.ctime_ns)) if at != known.mtime_ns
+            }
+            if info is not None:
+                record["version"] = info.version
         return record
 
     def stored(self, node: File) -> None:

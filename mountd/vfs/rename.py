@@ -23,7 +23,7 @@ from mountd.errors import (
     Stale,
     VersionChanged,
 )
-from mountd.objects.interface import ABSENT, Key, ObjectInfo, ObjectStore
+from mountd.objects.interface import ABSENT, Key, ObjectInfo, ObjectStore, Version
 from mountd.vfs.names import child_key
 from mountd.vfs.nodes import Directory, File, Node
 from mountd.vfs.sidecar import HIDDEN
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from mountd.vfs.files import Files
     from mountd.vfs.namespace import Namespace
     from mountd.writeback.journal import Intent, Journal
+
+Copies = dict[tuple[Key, Version], ObjectInfo]
 
 log = logging.getLogger(__name__)
 
@@ -225,7 +227,7 @@ class Renames:
                 await self._delete_all(tree.copies, below=source)
                 self._journal.end(intent)
                 await tree.relink()
-                self._rebase(node, {info.key: copy for info, copy in tree.copies.items()})
+                self._rebase(node, {(info.key, info.version): copy for info, copy in tree.copies.items()})
                 old = target[0].entry(target[1]).node
                 if old is not None:
                     old.unlinked = True
@@ -270,8 +272,12 @@ class Renames:
         for group in removal_order(versions, below):
             await each(group, delete)
 
-    def _rebase(self, directory: Directory, copies: dict[Key, ObjectInfo]) -> None:
-        """Tell the nodes at and below which objects they stand for now; what was listed has other keys."""
+    def _rebase(self, directory: Directory, copies: Copies) -> None:
+        """Tell the nodes at and below which objects they stand for now; what was listed has other keys.
+
+        A node whose version somebody else had replaced before the copying stands for none of them, and is found to be
+        outdated at its next open.
+        """
         for node in [directory, *directory.tree()]:
             if isinstance(node, Directory):
                 node.listing = node.sidecar = None
@@ -279,14 +285,14 @@ class Renames:
                 _rebase_file(node, copies)
 
 
-def _rebase_file(node: File, copies: dict[Key, ObjectInfo]) -> None:
-    if node.info is not None and node.info.key in copies:
-        node.info = copies[node.info.key]
+def _rebase_file(node: File, copies: Copies) -> None:
+    if node.info is not None and (node.info.key, node.info.version) in copies:
+        node.info = copies[node.info.key, node.info.version]
         if node.content is not None and node.content.base is not None:
             node.content.base = node.info
     for other in node.others:
-        if other.info is not None and other.info.key in copies:
-            other.info = copies[other.info.key]
+        if other.info is not None and (other.info.key, other.info.version) in copies:
+            other.info = copies[other.info.key, other.info.version]
 
 
 async def finish(store: ObjectStore, journal: Journal) -> list[str]:

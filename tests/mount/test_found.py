@@ -11,7 +11,6 @@ def fresh(host, store):
     return host.mount(store, "--freshness", "0")
 
 
-@pytest.mark.xfail(reason="a rename of a directory takes old bytes for the version that it copied")
 def test_a_file_replaced_elsewhere_keeps_its_new_bytes_when_its_directory_is_renamed(fresh, store):
     """The node of the old version was given the new object, so its cached bytes were served as the new ones."""
     (fresh / "a").mkdir()
@@ -22,7 +21,6 @@ def test_a_file_replaced_elsewhere_keeps_its_new_bytes_when_its_directory_is_ren
     assert (fresh / "c" / "b").read_bytes() == b"newer"
 
 
-@pytest.mark.xfail(reason="a file that is not stored yet counts as what keeps its directory")
 def test_a_directory_lasts_when_its_last_file_was_never_stored(host, s3_store):
     """No marker was stored for the last object, because of a file that was here only; then that one went, too."""
     s3_store.put("a/b", b"object")
