@@ -26,7 +26,8 @@ from mountd.vfs.keeper import Keeper
 from mountd.vfs.namespace import Namespace
 from mountd.vfs.nodes import Defaults, Directory, File, Ino, Node, NodeTable
 from mountd.vfs.readdir import Directories
-from mountd.vfs.rename import Renames, finish
+from mountd.vfs.recovery import finish
+from mountd.vfs.rename import Renames
 from mountd.writeback.journal import Journal
 from mountd.writeback.upload import Uploader
 

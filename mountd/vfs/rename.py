@@ -28,7 +28,7 @@ from mountd.vfs.names import child_key
 from mountd.vfs.nodes import Directory, File, Node
 from mountd.vfs.sidecar import HIDDEN
 from mountd.vfs.tree import TOLERANCE, TreeCopy
-from mountd.writeback.listing import all_below, removal_order
+from mountd.writeback.listing import removal_order
 from mountd.writeback.parallel import each
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from mountd.vfs.changes import Changes
     from mountd.vfs.files import Files
     from mountd.vfs.namespace import Namespace
-    from mountd.writeback.journal import Intent, Journal
+    from mountd.writeback.journal import Journal
 
 Copies = dict[tuple[Key, Version], ObjectInfo]
 
@@ -91,10 +91,13 @@ class Renames:
             if isinstance(node, Directory):
                 self._check_not_into_itself(node, into)
         aside = one[0], f"{HIDDEN}exchange-{secrets.token_hex(8)}".encode()
+        keys = [child_key(directory.key, name) for directory, name in (one, two, aside)]
+        intent = await trio.to_thread.run_sync(lambda: self._journal.begin_exchange(keys[0], keys[1], aside=keys[2]))
         await self._rename(one, aside, 0, known=first)
         await self._rename(two, one, 0)
         await self._rename(aside, two, 0, known=first)
         aside[0].entries.pop(aside[1], None)
+        self._journal.end(intent)
 
     async def _rename(
         self,
@@ -293,45 +296,3 @@ def _rebase_file(node: File, copies: Copies) -> None:
     for other in node.others:
         if other.info is not None and (other.info.key, other.info.version) in copies:
             other.info = copies[other.info.key, other.info.version]
-
-
-async def finish(store: ObjectStore, journal: Journal) -> list[str]:
-    """Carry out the renames that an earlier daemon left half done; return a line about each."""
-    done = []
-    for intent in journal.intents():
-        await _finish(store, intent)
-        journal.end(intent.id)
-        done.append(f"finished the rename of {intent.source} to {intent.target}")
-    return done
-
-
-async def _finish(store: ObjectStore, intent: Intent) -> None:
-    if not intent.recursive:
-        return await _finish_file(store, intent)
-    left = {info.key: info for info in await all_below(store, intent.source)}
-
-    async def copy(info: ObjectInfo) -> None:
-        with contextlib.suppress(VersionChanged):  # it was copied before the crash
-            await store.copy(info, Key(intent.target + info.key[len(intent.source) :]), expect=ABSENT)
-
-    async def delete(key: Key) -> None:
-        await store.delete(key, expect=left[key].version if key in left else None)
-
-    await each(left.values(), copy)
-    for group in removal_order(left, intent.source):
-        await each(group, delete)
-    return None
-
-
-async def _finish_file(store: ObjectStore, intent: Intent) -> None:
-    """Copy if the target is as it was before, then remove the source unless it has changed since."""
-    try:
-        source = await store.stat(intent.source)
-    except NotFound:
-        return
-    if source.version != intent.version:
-        return
-    with contextlib.suppress(VersionChanged):  # it was copied before the crash
-        await store.copy(source, intent.target, expect=intent.expect)
-    with contextlib.suppress(VersionChanged):
-        await store.delete(source.key, expect=source.version)

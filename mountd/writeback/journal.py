@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS blobs (
@@ -35,7 +35,7 @@ CREATE INDEX IF NOT EXISTS blobs_by_version ON blobs (key, version);
 CREATE INDEX IF NOT EXISTS blobs_by_age ON blobs (used, id, bytes);
 CREATE TABLE IF NOT EXISTS intents (
     id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, target TEXT NOT NULL, recursive INTEGER NOT NULL,
-    version TEXT NOT NULL, expect TEXT NOT NULL
+    version TEXT NOT NULL, expect TEXT NOT NULL, exchange TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE IF NOT EXISTS attributes (
     directory TEXT NOT NULL, name TEXT NOT NULL, record TEXT NOT NULL, PRIMARY KEY (directory, name)
@@ -50,7 +50,8 @@ CREATE TABLE IF NOT EXISTS times (
 class Intent:
     """A rename under way: everything at `source` (below it when `recursive`) goes to `target`.
 
-    Of a file: `version` is what is moved, `expect` what the target held before.
+    Of a file: `version` is what is moved, `expect` what the target held before. Of an exchange of two names: `source`
+    is where the first was put aside, `target` the second name, `exchange` the first.
     """
 
     id: int
@@ -59,6 +60,7 @@ class Intent:
     recursive: bool
     version: Version
     expect: Version
+    exchange: Key
 
 
 class Journal:
@@ -126,16 +128,30 @@ class Journal:
 
     def begin(self, source: ObjectInfo, target: Key, *, expect: Version) -> int:
         """Record that one object is about to move, durably; return the intent's number."""
-        return self._begin(source.key, target, False, source.version, expect)
+        return self._begin(source.key, target, version=source.version, expect=expect)
 
     def begin_tree(self, source: Key, target: Key) -> int:
         """Record that everything below `source` is about to move, durably; return the intent's number."""
-        return self._begin(source, target, True, ABSENT, ABSENT)
+        return self._begin(source, target, recursive=True)
 
-    def _begin(self, *values: str | bool) -> int:
+    def begin_exchange(self, one: Key, two: Key, *, aside: Key) -> int:
+        """Record that two names are about to be exchanged by way of a third, durably; return the intent's number."""
+        return self._begin(aside, two, exchange=one)
+
+    def _begin(
+        self,
+        source: Key,
+        target: Key,
+        *,
+        recursive: bool = False,
+        version: Version = ABSENT,
+        expect: Version = ABSENT,
+        exchange: str = "",
+    ) -> int:
         with self._lock, self._durable(), self._db:
             cursor = self._db.execute(
-                "INSERT INTO intents (source, target, recursive, version, expect) VALUES (?, ?, ?, ?, ?)", values
+                "INSERT INTO intents (source, target, recursive, version, expect, exchange) VALUES (?, ?, ?, ?, ?, ?)",
+                (source, target, recursive, version, expect, exchange),
             )
         return int(cursor.lastrowid or 0)
 
@@ -148,9 +164,9 @@ class Journal:
         """Return what an earlier daemon began and did not end, oldest first."""
         with self._lock:
             rows = self._db.execute(
-                "SELECT id, source, target, recursive, version, expect FROM intents ORDER BY id"
+                "SELECT id, source, target, recursive, version, expect, exchange FROM intents ORDER BY id"
             ).fetchall()
-        return [Intent(i, source, target, bool(recursive), v, e) for i, source, target, recursive, v, e in rows]
+        return [Intent(i, s, t, bool(recursive), v, e, x) for i, s, t, recursive, v, e, x in rows]
 
     def save_attributes(self, rows: Sequence[tuple[Key, str, dict[str, Any] | None]]) -> None:
         """Record changes of sidecars that the store lacks: directory, name, record or `None`."""

@@ -173,3 +173,25 @@ async def test_a_rename_that_a_crash_cut_short_is_finished_by_the_next_mount(mou
         assert len(shell.fs.status().recovered) == 2
     async with mount(shell.other) as shell:
         assert shell.fs.status().recovered == ()
+
+
+@pytest.mark.parametrize(
+    ("left", "found"),
+    [
+        ({"aside": b"1", "b": b"2"}, {"a": b"1", "b": b"2"}),  # only put aside
+        ({"aside": b"1", "a": b"2"}, {"a": b"2", "b": b"1"}),  # all but the last step
+        ({"a": b"2", "b": b"1"}, {"a": b"2", "b": b"1"}),  # all
+        ({"a/x": b"1", "aside/y": b"2"}, {"a/x": b"1", "b/y": b"2"}),
+    ],
+)
+async def test_an_exchange_that_a_crash_cut_short_loses_neither(mount, tmp_path, left, found):
+    """What was put aside gets the name that is free."""
+    (tmp_path / "data").mkdir()
+    journal = Journal(tmp_path / "data" / "journal.db")
+    journal.begin_exchange(Key("a"), Key("b"), aside=Key("aside"))
+    journal.close()
+    async with mount(data="first") as shell:
+        for key, data in left.items():
+            await shell.put(key, data)
+    async with mount(shell.other) as shell:
+        assert {key: await shell.stored(key) for key in await keys(shell)} == found
