@@ -79,7 +79,7 @@ def mounted(
             `cache_size="20GiB"`.
 
     Raises UserError where the store is unknown or cannot be mounted, or, at the end, where changes could not be
-    brought to the store in time (EXIT_PENDING; they are safe on local disk).
+    brought to the store in time (EXIT_PENDING; the mount goes on then).
     """
     from mountd.mounts import mounted as implementation
 

@@ -192,7 +192,7 @@ EXIT_CONFIG = 3  # the settings cannot be read or contradict themselves
 EXIT_UNREACHABLE = 4  # the store does not answer, does not exist, or refuses the credentials
 EXIT_NO_FUSE = 5  # this machine cannot mount: no /dev/fuse, no rights, no fusermount3
 EXIT_BUSY = 6  # already mounted, mount point not empty, another daemon holds the store
-EXIT_PENDING = 7  # changes are not in the store yet (time ran out); they are safe on local disk
+EXIT_PENDING = 7  # changes are not in the store yet (time ran out); the mount goes on
 
 
 # What a failure of a store or a mount means for a script; first match wins, everything else is EXIT_FAILURE.

@@ -70,7 +70,10 @@ NAMES = [
 
 
 def test_attributes_outlast_a_remount_and_are_seen_elsewhere(dressed, store, make_host):
-    """Everything is the same after a remount, and on another machine that mounts the same store."""
+    """Everything is the same after a remount, and on another machine that mounts the same store.
+
+    [attributes-persist] [special-files]
+    """
     before = {name: described(dressed / name) for name in NAMES}
     remount(dressed)
     assert {name: described(dressed / name) for name in NAMES} == before
@@ -79,7 +82,7 @@ def test_attributes_outlast_a_remount_and_are_seen_elsewhere(dressed, store, mak
 
 
 def test_attributes_outlast_the_daemons_death(dressed):
-    """What was acknowledged is in the journal, if not in the store yet."""
+    """What was acknowledged is in the journal, if not in the store yet. [attributes-journaled]"""
     before = {name: described(dressed / name) for name in NAMES}
     (dressed / "late").write_text("1")
     (dressed / "late").chmod(0o640)
@@ -90,7 +93,10 @@ def test_attributes_outlast_the_daemons_death(dressed):
 
 
 def test_every_name_is_a_plain_object(dressed, store):
-    """Other clients see the files as they are, symbolic links as their target's text, and one sidecar per directory."""
+    """Other clients see the files as they are, symbolic links as their target's text, and one sidecar per directory.
+
+    [symlink-object] [plain-object]
+    """
     dressed.host.run("sync")
     keys = store.keys()
     assert set(NAMES) - {"private"} <= set(keys)
@@ -100,7 +106,7 @@ def test_every_name_is_a_plain_object(dressed, store):
 
 
 def test_sidecars_cannot_be_seen_or_touched_through_the_mount(dressed):
-    """Neither listed, nor opened, nor made, nor replaced."""
+    """Neither listed, nor opened, nor made, nor replaced. [hidden-names]"""
     dressed.host.run("sync")
     assert sorted(os.listdir(dressed.path)) == sorted(name for name in NAMES if "/" not in name)
     assert not (dressed / SIDECAR).exists()
@@ -114,7 +120,10 @@ def test_sidecars_cannot_be_seen_or_touched_through_the_mount(dressed):
 
 
 def test_a_store_without_special_attributes_has_no_sidecar(mount, store):
-    """Plain files in plain directories leave nothing beside them; nor does what was set back to the default."""
+    """Plain files in plain directories leave nothing beside them; nor does what was set back to the default.
+
+    [no-sidecar]
+    """
     os.mkdir(mount / "d")
     (mount / "d" / "a").write_text("1")
     shutil.copyfile(mount / "d" / "a", mount / "b")
@@ -131,7 +140,10 @@ def test_a_store_without_special_attributes_has_no_sidecar(mount, store):
 
 
 def test_times_of_what_was_written_here_do_not_jump(mount):
-    """Not when the upload finishes, nor with a remount, though the store rounds them; a rename changes no mtime."""
+    """Not when the upload finishes, nor with a remount, though the store rounds them; a rename changes no mtime.
+
+    [mtime-steady] [rename-mtime]
+    """
     path = mount / "a"
     with open(path, "wb") as file:
         file.write(b"x" * 100_000)
@@ -164,7 +176,7 @@ def test_a_write_ends_the_time_that_was_set(mount):
 
 
 def test_an_object_that_others_replaced_has_its_own_time(host, store):
-    """A time that was set holds for the version it was set on; the mode stays with the name."""
+    """A time that was set holds for the version it was set on; the mode stays with the name. [attributes-version]"""
     mount = host.mount(store, "--freshness", "0")
     (mount / "a").write_text("1")
     (mount / "a").chmod(0o600)
@@ -194,7 +206,10 @@ def test_two_machines_set_attributes_side_by_side(make_host, store):
     "damage", [b"{not json", b'{"format": "other"}', b'{"format": "mountd-attributes", "version": 9}']
 )
 def test_a_damaged_sidecar_hides_no_file_and_is_kept(host, store, damage):
-    """Files have default attributes, the damage is reported, and the next change sets the damaged object aside."""
+    """Files have default attributes, the damage is reported, and the next change sets the damaged object aside.
+
+    [sidecar-damaged]
+    """
     store.put("a", b"bytes")
     store.put(SIDECAR, damage)
     mount = host.mount(store)
@@ -211,7 +226,7 @@ def test_a_damaged_sidecar_hides_no_file_and_is_kept(host, store, damage):
 
 
 def test_with_attributes_off_nothing_is_pretended(host, store):
-    """chmod and friends fail, no sidecar is written; plain files work."""
+    """chmod and friends fail, no sidecar is written; plain files work. [attributes-off]"""
     mount = host.mount(store, "--attributes", "off")
     (mount / "a").write_text("1")
     with open(mount / "a", "a") as file:
@@ -232,7 +247,10 @@ def test_with_attributes_off_nothing_is_pretended(host, store):
 
 
 def test_links_share_bytes_and_attributes(mount, store, make_host):
-    """A write through one name is seen through the others, here, in the store and on other machines."""
+    """A write through one name is seen through the others, here, in the store and on other machines.
+
+    [link-objects] [link-count] [link-writes] [link-attributes]
+    """
     (mount / "a").write_bytes(b"first")
     os.mkdir(mount / "d")
     os.link(mount / "a", mount / "d" / "b")
@@ -279,7 +297,7 @@ def test_links_are_removed_one_by_one(mount, store):
 
 
 def test_a_name_that_others_replace_is_linked_no_longer(host, store):
-    """Their object stays theirs; the other names go on together."""
+    """Their object stays theirs; the other names go on together. [link-dissolves]"""
     mount = host.mount(store, "--freshness", "0")
     (mount / "a").write_bytes(b"shared")
     os.link(mount / "a", mount / "b")
@@ -303,7 +321,7 @@ def exchange(one, two):
 
 
 def test_two_names_are_exchanged(mount, store):
-    """Files, directories, and one of each, with their attributes."""
+    """Files, directories, and one of each, with their attributes. [rename-exchange]"""
     (mount / "a").write_text("1")
     (mount / "a").chmod(0o600)
     (mount / "b").write_text("2")
@@ -327,7 +345,7 @@ def test_two_names_are_exchanged(mount, store):
 
 
 def test_virtual_attributes_tell_about_a_file(mount, store):
-    """Its URI, version and what of it is here; they are not listed, so that nothing copies them."""
+    """Its URI, version and what of it is here; they are not listed, so that nothing copies them. [xattr-virtual]"""
     store.put("big", b"x" * (20 * 1024 * 1024))
 
     def tell(name, what):
@@ -359,7 +377,7 @@ def test_virtual_attributes_tell_about_a_file(mount, store):
 
 
 def test_groups_are_inherited_below_a_setgid_directory(mount):
-    """New files take the directory's group, new directories its bit as well."""
+    """New files take the directory's group, new directories its bit as well. [permissions-checked]"""
     os.mkdir(mount / "shared")
     os.chown(mount / "shared", -1, 4321)
     (mount / "shared").chmod(0o2775)
@@ -371,7 +389,7 @@ def test_groups_are_inherited_below_a_setgid_directory(mount):
 
 
 def test_owner_and_mode_of_unmarked_files_can_be_chosen(host, store):
-    """--uid, --gid and --umask speak of what nobody has said anything about."""
+    """--uid, --gid and --umask speak of what nobody has said anything about. [default-mode]"""
     store.put("d/a", b"1")
     mount = host.mount(store, "--uid", "1111", "--gid", "2222", "--umask", "027")
     state = (mount / "d" / "a").stat()
@@ -380,7 +398,10 @@ def test_owner_and_mode_of_unmarked_files_can_be_chosen(host, store):
 
 
 def test_the_kernel_checks_permissions(host, store):
-    """Another user, let in with --allow-other, gets what mode and owner allow; the sticky bit protects names."""
+    """Another user, let in with --allow-other, gets what mode and owner allow; the sticky bit protects names.
+
+    [permissions-checked]
+    """
     mount = host.mount(store, "--allow-other")
     for folder in (host.folder.parent, host.folder, host.folder / "mnt"):
         folder.chmod(0o755)

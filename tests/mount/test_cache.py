@@ -66,7 +66,10 @@ def test_what_changed_while_unmounted_is_fetched(mount, s3_store):
 
 
 def test_damaged_bytes_are_fetched_again(mount, s3_store):
-    """A bit that the local disk has turned is found by its checksum; the reader gets the object's bytes."""
+    """A bit that the local disk has turned is found by its checksum; the reader gets the object's bytes.
+
+    [read-verified]
+    """
     s3_store.put("a", b"x" * MiB)
     assert (mount / "a").read_bytes() == b"x" * MiB
     mount.unmount()

@@ -14,14 +14,14 @@ MiB = 1024 * 1024
 
 
 def test_what_is_closed_is_in_the_store(mount, store):
-    """`close()` returned, so an independent client reads the same bytes."""
+    """`close()` returned, so an independent client reads the same bytes. [close-stored] [plain-object]"""
     with open(mount / "a.txt", "wb") as file:
         file.write(b"hello")
     assert store.get("a.txt") == b"hello"
 
 
 def test_what_is_synced_is_in_the_store_before_it_is_closed(mount, store):
-    """`fsync()` returned, so the store has what was written until then."""
+    """`fsync()` returned, so the store has what was written until then. [fsync-stored]"""
     with open(mount / "a", "wb", buffering=0) as file:
         file.write(b"first")
         os.fsync(file.fileno())
@@ -31,7 +31,10 @@ def test_what_is_synced_is_in_the_store_before_it_is_closed(mount, store):
 
 
 def test_objects_of_others_are_files(mount, store):
-    """What an independent client stored is there, with its size, in directories made of its prefixes."""
+    """What an independent client stored is there, with its size, in directories made of its prefixes.
+
+    [both-ways] [directory-prefix]
+    """
     store.put("deep/down/object", b"from elsewhere")
     path = mount / "deep" / "down" / "object"
     assert path.stat().st_size == 14
@@ -41,7 +44,10 @@ def test_objects_of_others_are_files(mount, store):
 
 
 def test_bytes_are_read_and_written_at_any_offset(mount, store):
-    """`pread` and `pwrite` in the middle, over the end and beyond; holes read as zeros."""
+    """`pread` and `pwrite` in the middle, over the end and beyond; holes read as zeros.
+
+    [write-local] [read-own-writes]
+    """
     store.put("a", bytes(range(256)) * 1000)
     fd = os.open(mount / "a", os.O_RDWR)
     assert os.pread(fd, 10, 131_072) == (bytes(range(256)) * 1000)[131_072:131_082]
@@ -54,7 +60,7 @@ def test_bytes_are_read_and_written_at_any_offset(mount, store):
 
 
 def test_appending_adds_to_the_end(mount, store):
-    """O_APPEND, by one writer after the other, and by the shell."""
+    """O_APPEND, by one writer after the other, and by the shell. [append-local]"""
     store.put("log", b"0\n")
     for i in range(1, 4):
         with open(mount / "log", "a") as file:
@@ -64,7 +70,7 @@ def test_appending_adds_to_the_end(mount, store):
 
 
 def test_truncating_shortens_and_extends(mount, store):
-    """`truncate` and `ftruncate`, downwards and upwards, with zeros."""
+    """`truncate` and `ftruncate`, downwards and upwards, with zeros. [truncate-stored] [grow-zeros]"""
     store.put("a", b"0123456789")
     os.truncate(mount / "a", 4)
     assert store.get("a") == b"0123"
@@ -77,7 +83,7 @@ def test_truncating_shortens_and_extends(mount, store):
 
 
 def test_a_sparse_file_costs_no_writes_for_its_hole(mount, store):
-    """A file with a byte at its end reads as zeros before it, here and in the store."""
+    """A file with a byte at its end reads as zeros before it, here and in the store. [holes-are-zeros]"""
     with open(mount / "sparse", "wb") as file:
         file.seek(3 * MiB)
         file.write(b"x")
@@ -86,7 +92,7 @@ def test_a_sparse_file_costs_no_writes_for_its_hole(mount, store):
 
 
 def test_a_shared_mapping_writes_the_file(mount, store):
-    """Stores through `mmap` reach the object with `msync` and `close`."""
+    """Stores through `mmap` reach the object with `msync` and `close`. [mmap-coherent] [mmap-stored]"""
     store.put("a", bytes(3 * 4096))
     with open(mount / "a", "r+b") as file:
         with mmap.mmap(file.fileno(), 0) as mapping:
@@ -97,7 +103,10 @@ def test_a_shared_mapping_writes_the_file(mount, store):
 
 
 def test_exclusive_creation_has_one_winner(mount, store):
-    """Of many threads that create with O_EXCL, one succeeds, the others get EEXIST; the object is there at once."""
+    """Of many threads that create with O_EXCL, one succeeds, the others get EEXIST; the object is there at once.
+
+    [excl-one-winner]
+    """
     outcomes = []
 
     def create():
@@ -117,7 +126,7 @@ def test_exclusive_creation_has_one_winner(mount, store):
 
 
 def test_an_unlinked_file_works_until_it_is_closed(mount, store):
-    """Handles go on reading and writing; the object is gone, and stays so."""
+    """Handles go on reading and writing; the object is gone, and stays so. [unlink-open] [unlink-stored]"""
     store.put("a", b"bytes")
     with open(mount / "a", "r+b", buffering=0) as file:
         os.unlink(mount / "a")
@@ -131,7 +140,10 @@ def test_an_unlinked_file_works_until_it_is_closed(mount, store):
 
 
 def test_directories_are_made_and_removed(mount, store):
-    """`mkdir` lasts without files; `rmdir` needs an empty directory."""
+    """`mkdir` lasts without files; `rmdir` needs an empty directory.
+
+    [mkdir-stored] [rmdir-not-empty] [last-file-keeps-directory]
+    """
     os.makedirs(mount / "a" / "b")
     assert (mount / "a" / "b").is_dir()
     (mount / "a" / "b" / "f").write_text("1")
@@ -155,7 +167,10 @@ def test_an_empty_directory_is_there_after_a_remount(mount):
 
 
 def test_a_file_is_renamed(mount, store):
-    """To a new name, over another file, into another directory; also while it is open."""
+    """To a new name, over another file, into another directory; also while it is open.
+
+    [rename-file-stored] [rename-open]
+    """
     (mount / "a").write_bytes(b"1")
     (mount / "b").write_bytes(b"2")
     os.mkdir(mount / "d")
@@ -169,7 +184,7 @@ def test_a_file_is_renamed(mount, store):
 
 
 def test_a_file_is_replaced_as_editors_do(mount, store):
-    """Write a temporary file, sync it, rename it over the old one: the object has the new bytes."""
+    """Write a temporary file, sync it, rename it over the old one: the object has the new bytes. [rename-replaces]"""
     store.put("config.yaml", b"old")
     with open(mount / ".config.yaml.tmp", "wb") as file:
         file.write(b"new")
@@ -180,7 +195,7 @@ def test_a_file_is_replaced_as_editors_do(mount, store):
 
 
 def test_a_directory_is_renamed_with_all_that_is_in_it(mount, store):
-    """Every object below has its new key, and none its old one."""
+    """Every object below has its new key, and none its old one. [rename-directory-copies]"""
     for i in range(40):
         store.put(f"old/sub{i % 4}/file{i}", b"%d" % i)
     os.mkdir(mount / "old" / "empty")
@@ -192,7 +207,7 @@ def test_a_directory_is_renamed_with_all_that_is_in_it(mount, store):
 
 
 def test_names_can_have_any_bytes(mount, store):
-    """Spaces, quotes, umlauts, other scripts, bytes that are no UTF-8, 255 of them."""
+    """Spaces, quotes, umlauts, other scripts, bytes that are no UTF-8, 255 of them. [name-bytes] [name-max]"""
     names = [
         b"a b",
         b"'quoted'\"",
@@ -218,7 +233,10 @@ def test_names_can_have_any_bytes(mount, store):
 
 
 def test_errors_are_the_ones_of_a_file_system(mount):
-    """What is missing, is a directory, or is none, is told apart."""
+    """What is missing, is a directory, or is none, is told apart.
+
+    [errno-plain] [rename-kinds] [rename-into-itself] [mkdir-exists]
+    """
     (mount / "file").write_text("1")
     os.mkdir(mount / "dir")
     cases = [
@@ -252,7 +270,7 @@ def test_attributes_can_be_set(mount):
 
 
 def test_statfs_leaves_room(mount):
-    """`df` and installers see free space."""
+    """`df` and installers see free space. [statfs-large] [statfs-namemax]"""
     state = os.statvfs(mount.path)
     assert state.f_bavail * state.f_frsize > 1 << 40
     assert state.f_namemax == 255
@@ -298,7 +316,7 @@ def test_many_writers_and_readers_at_once(mount, store):
 
 
 def test_a_directory_can_change_while_it_is_read(mount):
-    """Files that stay are listed once each, whatever is removed meanwhile."""
+    """Files that stay are listed once each, whatever is removed meanwhile. [readdir-snapshot]"""
     for i in range(300):
         (mount / f"f{i:03}").touch()
     seen = []
@@ -314,7 +332,7 @@ def test_a_directory_can_change_while_it_is_read(mount):
 
 
 def test_a_read_only_mount_refuses_changes(host, store):
-    """EROFS for each of them, and reads work."""
+    """EROFS for each of them, and reads work. [errno-read-only]"""
     store.put("a", b"1")
     mount = host.mount(store, "--read-only")
     assert (mount / "a").read_bytes() == b"1"

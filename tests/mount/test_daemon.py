@@ -80,7 +80,7 @@ def test_a_store_is_not_mounted_inside_itself(host, local_store):
 
 
 def test_another_daemon_on_the_same_store_is_refused(mount):
-    """The store's local data is locked, also when the record of the mount is lost."""
+    """The store's local data is locked, also when the record of the mount is lost. [one-daemon]"""
     for record in (mount.host.folder / "run" / "mountd").glob("*.json"):
         kept = record.rename(record.with_suffix(".lost"))
     done = mount.host.run("mount", mount.name, mount.host.folder / "second", check=False)
@@ -249,7 +249,10 @@ class TestOutage:
         stop(False)
 
     def test_close_reports_what_could_not_be_stored(self, mount, s3_store, outage):
-        """`close()` fails with EIO; when the server is back, the bytes are stored without anybody's help."""
+        """`close()` fails with EIO; when the server is back, the bytes are stored without anybody's help.
+
+        [errno-unreachable]
+        """
         file = open(mount / "a", "wb", buffering=0)
         file.write(b"bytes")
         outage(True)

@@ -17,7 +17,7 @@ def fresh(host, store):
 
 
 def test_a_replaced_object_is_read_at_the_next_open(fresh, store):
-    """With `--freshness 0`, each `open()` gets what was there before it."""
+    """With `--freshness 0`, each `open()` gets what was there before it. [open-fresh] [open-retries]"""
     for i in range(20):
         store.put("a", b"version %d" % i + b"." * i)
         assert (fresh / "a").read_bytes() == b"version %d" % i + b"." * i
@@ -42,7 +42,7 @@ def test_a_new_and_a_deleted_object_are_seen(fresh, store):
 
 
 def test_within_the_freshness_what_is_known_counts(host, store):
-    """With `--freshness inf` nothing that is known is asked again."""
+    """With `--freshness inf` nothing that is known is asked again. [freshness]"""
     store.put("a", b"old")
     mount = host.mount(store, "--freshness", "inf")
     assert (mount / "a").read_bytes() == b"old"
@@ -54,7 +54,7 @@ def test_within_the_freshness_what_is_known_counts(host, store):
 
 
 def test_after_the_freshness_the_new_bytes_are_read(host, store):
-    """By default a replaced object is read one second later at the latest."""
+    """By default a replaced object is read one second later at the latest. [freshness] [open-fresh]"""
     store.put("a", b"old")
     mount = host.mount(store)
     assert (mount / "a").read_bytes() == b"old"
@@ -65,7 +65,10 @@ def test_after_the_freshness_the_new_bytes_are_read(host, store):
 
 
 def test_an_open_handle_never_sees_two_versions(host, s3_store):
-    """A handle goes on with the version that it opened, or gets ESTALE; a new one reads the new bytes."""
+    """A handle goes on with the version that it opened, or gets ESTALE; a new one reads the new bytes.
+
+    [read-one-version] [read-stale]
+    """
     s3_store.put("a", b"1" * (24 * MiB))
     mount = host.mount(s3_store, "--freshness", "0")
     fd = os.open(mount / "a", os.O_RDONLY)
@@ -84,7 +87,7 @@ def test_an_open_handle_never_sees_two_versions(host, s3_store):
 
 
 def test_no_read_mixes_versions_while_another_client_overwrites(fresh, store):
-    """Whole files read under fire are each one version, all the way through."""
+    """Whole files read under fire are each one version, all the way through. [read-one-version] [whole-objects]"""
     size = 300_000
     store.put("a", bytes([0]) * size)
     done = threading.Event()
@@ -113,7 +116,10 @@ def test_no_read_mixes_versions_while_another_client_overwrites(fresh, store):
 
 
 def test_two_mounts_see_each_others_closed_files(make_host, store):
-    """With `--freshness 0` on both, each `open()` reads what the other has closed: files, directories, renames."""
+    """With `--freshness 0` on both, each `open()` reads what the other has closed: files, directories, renames.
+
+    [close-to-open]
+    """
     one, two = (make_host().mount(store, "--freshness", "0") for _ in range(2))
     for i in range(10):
         writer, reader = (one, two) if i % 2 else (two, one)
@@ -131,7 +137,7 @@ def test_two_mounts_see_each_others_closed_files(make_host, store):
 
 
 def test_a_lock_file_works_between_two_mounts(make_host, store):
-    """O_EXCL lets one of two machines through at a time: no increment of a shared counter is lost."""
+    """O_EXCL lets one of two machines through at a time: no increment of a shared counter is lost. [excl-one-winner]"""
     mounts = [make_host().mount(store, "--freshness", "0") for _ in range(2)]
     (mounts[0] / "counter").write_text("0")
 
@@ -155,7 +161,7 @@ def test_a_lock_file_works_between_two_mounts(make_host, store):
 
 
 def test_a_write_over_a_foreign_change_keeps_both(make_host, store):
-    """`close()` says ESTALE, the store keeps theirs, and ours lies beside it."""
+    """`close()` says ESTALE, the store keeps theirs, and ours lies beside it. [first-close-wins] [conflict-kept]"""
     mount = make_host().mount(store, "--freshness", "0")
     (mount / "a").write_bytes(b"base")
     file = open(mount / "a", "r+b", buffering=0)

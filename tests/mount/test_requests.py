@@ -7,7 +7,10 @@ MiB = 1024 * 1024
 
 
 def test_ls_l_of_a_large_directory_is_its_listing(host, s3_store):
-    """`ls -l` of 2500 objects takes three pages and no request per file, and nothing the second time."""
+    """`ls -l` of 2500 objects takes three pages and no request per file, and nothing the second time.
+
+    [readdir-attributes]
+    """
     threads = [
         threading.Thread(target=lambda i=i: [s3_store.put(f"d/f{n:04}", b"x") for n in range(i, 2500, 8)])
         for i in range(8)
@@ -27,7 +30,7 @@ def test_ls_l_of_a_large_directory_is_its_listing(host, s3_store):
 
 
 def test_what_is_known_is_not_asked_again(host, s3_store):
-    """Within the freshness, repeated stats, opens and reads send nothing."""
+    """Within the freshness, repeated stats, opens and reads send nothing. [reopen-cached]"""
     s3_store.put("a", b"x" * 100_000)
     mount = host.mount(s3_store, "--freshness", "60")
     (mount / "a").read_bytes()
@@ -63,7 +66,7 @@ def test_a_write_of_a_small_file_is_one_put(host, s3_store):
 
 
 def test_what_was_written_is_not_downloaded(host, s3_store):
-    """The bytes of a write are the cache of the reads that follow."""
+    """The bytes of a write are the cache of the reads that follow. [write-no-download]"""
     mount = host.mount(s3_store)
     (mount / "a").write_bytes(b"x" * MiB)
     with mount.counting() as requests:
