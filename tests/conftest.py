@@ -2,11 +2,18 @@
 
 import pytest
 
-from tests.servers import seaweedfs
+from tests.servers import fake_gcs, seaweedfs
 
 
 @pytest.fixture(scope="session")
 def s3_server():
     """A running S3 server; see `tests.servers.S3Server`."""
     with seaweedfs() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gcs_server():
+    """A running server of Google Cloud Storage's API; see `tests.servers.GcsServer`."""
+    with fake_gcs() as server:
         yield server

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -195,6 +196,33 @@ class LocalFolder:
     def keys(self):
         found = (path for path in self.folder.rglob("*") if path.is_file())
         return sorted(str(path.relative_to(self.folder)) for path in found)
+
+
+class GcsBucket:
+    """A bucket of a server of Google Cloud Storage's API, and an independent client of it: plain HTTP."""
+
+    kind = "gcs"
+    environment = {"GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}  # its look for such buckets takes a minute here
+
+    def __init__(self, server):
+        self.server = server
+        self.bucket = server.make_bucket()
+        self.root = f"gs://{self.bucket}"
+        self.options = server.options()
+
+    def put(self, key, data):
+        name = urllib.parse.quote(key, safe="")
+        self.server.request("POST", f"/upload/storage/v1/b/{self.bucket}/o?uploadType=media&name={name}", data)
+
+    def get(self, key):
+        return self.server.request("GET", f"/storage/v1/b/{self.bucket}/o/{urllib.parse.quote(key, safe='')}?alt=media")
+
+    def delete(self, key):
+        self.server.request("DELETE", f"/storage/v1/b/{self.bucket}/o/{urllib.parse.quote(key, safe='')}")
+
+    def keys(self):
+        found = json.loads(self.server.request("GET", f"/storage/v1/b/{self.bucket}/o")).get("items", ())
+        return sorted(each["name"] for each in found if not each["name"].endswith("/"))
 
 
 class Bucket:

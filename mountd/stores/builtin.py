@@ -102,6 +102,7 @@ class GcsFlavor(Flavor):
     name = "gcs"
     description = "Google Cloud Storage"
     schemes = ("gs", "gcs")
+    kind = "gcs"
     package = Package("mountd[gcs]", "gcsfs")
     known = _GCS
 

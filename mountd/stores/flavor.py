@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 OptionType = Literal["str", "int", "bool", "json", "auto"]
-Kind = Literal["local", "s3", "fsspec"]
+Kind = Literal["local", "s3", "gcs", "azure", "fsspec"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Bucket, Host, LocalFolder
+from tests.harness import Bucket, GcsBucket, Host, LocalFolder
 
 
 @pytest.fixture
@@ -46,6 +46,12 @@ def host(make_host):
 def s3_store(s3_server):
     """An empty bucket."""
     return Bucket(s3_server)
+
+
+@pytest.fixture
+def gcs_store(gcs_server):
+    """An empty bucket of Google Cloud Storage."""
+    return GcsBucket(gcs_server)
 
 
 @pytest.fixture

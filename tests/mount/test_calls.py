@@ -13,6 +13,12 @@ import pytest
 MiB = 1024 * 1024
 
 
+@pytest.fixture(params=["local", "s3", "gcs"])
+def store(request):
+    """An empty store of each kind, with an independent client."""
+    return request.getfixturevalue(f"{request.param}_store")
+
+
 def test_what_is_closed_is_in_the_store(mount, store):
     """`close()` returned, so an independent client reads the same bytes. [close-stored] [plain-object]"""
     with open(mount / "a.txt", "wb") as file:

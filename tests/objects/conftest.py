@@ -10,7 +10,7 @@ from mountd.objects.opening import open_store
 from mountd.stores.store import StoreConfig
 
 SETTINGS = MountSettings.merge({"request_deadline": 20, "retry_budget": 5})
-KINDS = ["memory", "local", "s3", "s3-prefix", "fsspec-memory", "fsspec-local"]
+KINDS = ["memory", "local", "s3", "s3-prefix", "gcs", "gcs-prefix", "fsspec-memory", "fsspec-local"]
 
 
 @pytest.fixture
@@ -24,9 +24,12 @@ def config_of(request, tmp_path, monkeypatch):
             return StoreConfig("test", "fsspec", f"memory://{tmp_path.name}")
         if kind == "fsspec-local":
             return StoreConfig("test", "fsspec", f"file://{tmp_path}/store")
+        prefix = "/team/a" if kind.endswith("-prefix") else ""
+        if kind.startswith("gcs"):
+            server = request.getfixturevalue("gcs_server")
+            return StoreConfig("test", "gcs", f"gs://{server.make_bucket()}{prefix}", server.options() | options)
         server = request.getfixturevalue("s3_server")
         monkeypatch.setenv("TEST_S3_SECRET", server.secret)
-        prefix = "/team/a" if kind == "s3-prefix" else ""
         return StoreConfig("test", "s3", f"s3://{server.make_bucket()}{prefix}", server.options() | options)
 
     return config

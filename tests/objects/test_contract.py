@@ -17,7 +17,7 @@ async def read(store, key):
 
 
 async def listed(store, prefix="", **options):
-    """Return the keys and the prefixes of a listing, all pages of it."""
+    """Return the keys and the prefixes of a listing, all pages of it; some services repeat a prefix on each page."""
     keys, prefixes, cursor = [], [], None
     while True:
         page = await store.list_page(Key(prefix), cursor=cursor, **options)
@@ -25,7 +25,7 @@ async def listed(store, prefix="", **options):
         prefixes += page.prefixes
         cursor = page.cursor
         if cursor is None:
-            return sorted(keys), sorted(prefixes)
+            return sorted(keys), sorted(set(prefixes))
 
 
 async def test_what_was_put_is_read_and_described(store):
