@@ -13,7 +13,7 @@ APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help mount unmount test lint clean run-packages build-packages packages
+.PHONY: help mount unmount test lint clean run-packages build-packages test-packages packages
 
 help: ## show this help (the default)
 	@echo 'Targets (choose the interpreter with PYTHON=python3.12):'
@@ -30,7 +30,7 @@ lint: $(TESTABLE) ## ruff and mypy
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-test: run-packages lint ## install what tests need, servers included; lint, then run all tests
+test: run-packages test-packages lint ## install what tests need, servers included; lint, then run all tests
 	$(BIN)/pytest
 
 clean: ## remove the virtual environment, caches and builds (unmount first)
@@ -48,11 +48,20 @@ $(INSTALLED): pyproject.toml | build-packages
 
 $(TESTABLE): pyproject.toml $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --group test
+	npm install --silent --no-fund --no-audit --prefix $(VENV)/npm azurite  # a server of Azure's API
 	@touch $@
 
 # Asked for by what they bring, not by package name: a Python of one's own or another distribution will do.
 run-packages:
 	@command -v fusermount3 >/dev/null || $(MAKE) --no-print-directory packages PACKAGES=fuse3
+
+# Programs that tests run, and npm for a server that comes from there.
+test-packages:
+	@missing=; \
+	for program in npm getfattr:attr rsync zip unzip git sqlite3; do \
+		command -v $${program%%:*} >/dev/null || missing="$$missing $${program##*:}"; \
+	done; \
+	[ -z "$$missing" ] || $(MAKE) --no-print-directory packages PACKAGES="$$missing"
 
 # An order-only prerequisite runs each time, so it looks first whether anything is to be built at all.
 build-packages:

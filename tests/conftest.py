@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.servers import fake_gcs, seaweedfs
+from tests.servers import azurite, fake_gcs, seaweedfs
 
 
 @pytest.fixture(scope="session")
@@ -16,4 +16,11 @@ def s3_server():
 def gcs_server():
     """A running server of Google Cloud Storage's API; see `tests.servers.GcsServer`."""
     with fake_gcs() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azure_server():
+    """A running server of Azure Blob Storage's API; see `tests.servers.AzureServer`."""
+    with azurite() as server:
         yield server

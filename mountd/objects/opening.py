@@ -75,6 +75,8 @@ def _implementation(
         return _s3(flavor, root, options, settings, bridge)
     if flavor.kind == "gcs":
         return _gcs(flavor, root, options, settings, bridge)
+    if flavor.kind == "azure":
+        return _azure(flavor, root, options, settings, bridge)
     from mountd.objects.fsspec_store import FsspecStore
 
     filesystem = flavor.filesystem(root, options, asynchronous=True, loop=bridge.loop)
@@ -105,4 +107,16 @@ def _gcs(flavor: Flavor, root: str, options: Mapping[str, Any], settings: MountS
     bucket, prefix, _ = filesystem.split_path(root)
     return GcsStore(
         filesystem, bridge, bucket=bucket, prefix=prefix + "/" if prefix else "", read_only=settings.read_only
+    )
+
+
+def _azure(
+    flavor: Flavor, root: str, options: Mapping[str, Any], settings: MountSettings, bridge: Bridge
+) -> ObjectStore:
+    from mountd.objects.azure import AzureStore
+
+    filesystem = flavor.filesystem(root, options, asynchronous=True, loop=bridge.loop)
+    container, _, prefix = filesystem._strip_protocol(root).partition("/")
+    return AzureStore(
+        filesystem, bridge, container=container, prefix=prefix + "/" if prefix else "", read_only=settings.read_only
     )

@@ -141,6 +141,7 @@ class AzureFlavor(Flavor):
     name = "azure"
     description = "Azure Blob Storage and Data Lake Storage"
     schemes = ("abfs", "az", "abfss")
+    kind = "azure"
     package = Package("mountd[azure]", "adlfs")
     known = _AZURE
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from mountd.data.extents import Span
-from mountd.errors import MountdError, Stale, Unavailable
+from mountd.errors import MountdError, Stale, Unavailable, Unsupported
 from mountd.writeback.ahead import Ahead
 from mountd.writeback.parts import Make, Part, plan
 
@@ -135,9 +135,11 @@ class Uploader:
     async def _make_part(self, content: Content, snapshot: Snapshot, upload: Upload, part: Part) -> None:
         start, end = part.span
         if part.make is Make.COPY and content.base is not None:
-            await upload.copy_part(part.number, start, content.base, start, end - start)
-        else:
-            await upload.put_part(part.number, start, await self._assemble(content, snapshot, part.span))
+            try:
+                return await upload.copy_part(part.number, start, content.base, start, end - start)
+            except Unsupported:  # not for these bytes: they go through here
+                pass
+        return await upload.put_part(part.number, start, await self._assemble(content, snapshot, part.span))
 
     async def _assemble(self, content: Content, snapshot: Snapshot, span: Span) -> bytearray:
         """Return bytes of the snapshot; what is not here is read from the version that is being replaced."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Bucket, GcsBucket, Host, LocalFolder
+from tests.harness import AzureContainer, Bucket, GcsBucket, Host, LocalFolder
 
 
 @pytest.fixture
@@ -52,6 +52,14 @@ def s3_store(s3_server):
 def gcs_store(gcs_server):
     """An empty bucket of Google Cloud Storage."""
     return GcsBucket(gcs_server)
+
+
+@pytest.fixture
+def azure_store(azure_server):
+    """An empty container of Azure Blob Storage."""
+    store = AzureContainer(azure_server)
+    yield store
+    store.client.close()
 
 
 @pytest.fixture

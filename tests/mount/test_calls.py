@@ -13,7 +13,7 @@ import pytest
 MiB = 1024 * 1024
 
 
-@pytest.fixture(params=["local", "s3", "gcs"])
+@pytest.fixture(params=["local", "s3", "gcs", "azure"])
 def store(request):
     """An empty store of each kind, with an independent client."""
     return request.getfixturevalue(f"{request.param}_store")

@@ -10,7 +10,18 @@ from mountd.objects.opening import open_store
 from mountd.stores.store import StoreConfig
 
 SETTINGS = MountSettings.merge({"request_deadline": 20, "retry_budget": 5})
-KINDS = ["memory", "local", "s3", "s3-prefix", "gcs", "gcs-prefix", "fsspec-memory", "fsspec-local"]
+KINDS = [
+    "memory",
+    "local",
+    "s3",
+    "s3-prefix",
+    "gcs",
+    "gcs-prefix",
+    "azure",
+    "azure-prefix",
+    "fsspec-memory",
+    "fsspec-local",
+]
 
 
 @pytest.fixture
@@ -28,6 +39,11 @@ def config_of(request, tmp_path, monkeypatch):
         if kind.startswith("gcs"):
             server = request.getfixturevalue("gcs_server")
             return StoreConfig("test", "gcs", f"gs://{server.make_bucket()}{prefix}", server.options() | options)
+        if kind.startswith("azure"):
+            server = request.getfixturevalue("azure_server")
+            monkeypatch.setenv("TEST_AZURE_CONNECTION", server.connection_string)
+            root = f"abfs://{server.make_container()}{prefix}"
+            return StoreConfig("test", "azure", root, server.options() | options)
         server = request.getfixturevalue("s3_server")
         monkeypatch.setenv("TEST_S3_SECRET", server.secret)
         return StoreConfig("test", "s3", f"s3://{server.make_bucket()}{prefix}", server.options() | options)
