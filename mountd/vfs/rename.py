@@ -253,7 +253,7 @@ class Renames:
         """Hold all that is known below the directory, so that no upload or change is under way while it moves."""
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(directory.lock)
-            for node in sorted(directory.tree(), key=lambda n: n.ino):
+            for node in sorted(set(directory.tree()), key=lambda n: n.ino):  # a linked file is met several times
                 await stack.enter_async_context(node.lock)
             yield
 
