@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.servers import azurite, fake_gcs, seaweedfs
+from tests.servers import azurite, fake_gcs, rclone_s3, seaweedfs
 
 
 @pytest.fixture(scope="session")
@@ -23,4 +23,11 @@ def gcs_server():
 def azure_server():
     """A running server of Azure Blob Storage's API; see `tests.servers.AzureServer`."""
     with azurite() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def poor_s3_server():
+    """A running S3 server without conditions, versions and part copy; see `tests.servers.S3Server`."""
+    with rclone_s3() as server:
         yield server

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import secrets
 import shutil
 import signal
@@ -106,6 +107,20 @@ def _wait_until_ready(server, log):
             if server.process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"the S3 server did not start:\n{log.read_text()[-4000:]}") from None
             time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def rclone_s3():
+    """Run `rclone serve s3`, which ignores conditions, has no versions and no part copy, and yield an `S3Server`."""
+    (port,) = _free_ports(1)
+    key, secret = "test", secrets.token_hex(16)
+    binary = Path(sysconfig.get_path("scripts")) / "rclone"
+    with tempfile.TemporaryDirectory(prefix="mountd-test-rclone-") as folder:
+        command = [binary, "serve", "s3", folder, "--addr", f"127.0.0.1:{port}", "--vfs-cache-mode", "off"]
+        environment = {"RCLONE_AUTH_KEY": f'"{key},{secret}"', "HOME": folder, "PATH": os.environ["PATH"]}
+        with _running(command, env=environment) as process:
+            _wait_for(lambda: socket.create_connection(("127.0.0.1", port), 1).close(), process)
+            yield S3Server(f"http://127.0.0.1:{port}", key, secret, process)
 
 
 class GcsServer:

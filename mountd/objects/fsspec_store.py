@@ -36,6 +36,7 @@ from mountd.objects.interface import (
     Upload,
     Version,
 )
+from mountd.objects.preconditions import look
 from mountd.objects.spool import SpooledUpload
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class FsspecStore:
     async def put(self, key: Key, data: Buffer, *, expect: Version | None = None) -> ObjectInfo:
         if key.endswith("/"):
             return await self._make_folder(key, expect)
-        await self._require(key, expect)
+        await look(self, key, expect)
         await self._in_folder(key, lambda: self._ask("pipe_file", self._path(key), bytes(data)))
         return await self.stat(key)
 
@@ -152,8 +153,8 @@ class FsspecStore:
         if target.endswith("/"):
             return await self._make_folder(target, expect)
         if match:
-            await self._require(source.key, source.version)
-        await self._require(target, expect)
+            await look(self, source.key, source.version)
+        await look(self, target, expect)
         await self._in_folder(target, lambda: self._ask("cp_file", self._path(source.key), self._path(target)))
         return await self.stat(target)
 
@@ -161,7 +162,7 @@ class FsspecStore:
         if key.endswith("/"):
             return await self._remove_folder(key)
         if expect not in (None, ABSENT):
-            await self._require(key, expect)
+            await look(self, key, expect)
         try:
             await self._ask("rm_file", self._path(key))
         except NotFound:
@@ -178,7 +179,7 @@ class FsspecStore:
 
     async def open_upload(self, key: Key) -> Upload:
         async def send(path: str, size: int, expect: Version | None) -> ObjectInfo:
-            await self._require(key, expect)
+            await look(self, key, expect)
             await self._in_folder(key, lambda: self._ask("put_file", path, self._path(key)))
             return await self.stat(key)
 
@@ -201,16 +202,6 @@ class FsspecStore:
         except NotFound:
             return False
         return True
-
-    async def _require(self, key: Key, expect: Version | None) -> None:
-        if expect is None:
-            return
-        try:
-            found = (await self.stat(key)).version
-        except NotFound:
-            found = ABSENT
-        if found != expect:
-            raise VersionChanged(f"{key} is not in the version expected")
 
     async def _ask(self, method: str, *args: Any, **kwargs: Any) -> Any:
         try:

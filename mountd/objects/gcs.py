@@ -37,6 +37,7 @@ from mountd.objects.interface import (
     Upload,
     Version,
 )
+from mountd.objects.preconditions import look, require
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -131,13 +132,13 @@ class GcsStore:
         if status == 416 or "x-goog-generation" not in answer:
             found = await self._send("GET", self._object(key), key, params={"fields": _FIELDS})
             info = self._info(json.loads(found[2]))
-            _require(info, version)
+            require(info, version)
             return Chunk(b"" if status == 416 else _cut(status, data, start, length), info)
         size = int(answer["Content-Range"].rpartition("/")[2]) if status == 206 else len(data)
         modified = datetime.datetime.strptime(answer["Last-Modified"], "%a, %d %b %Y %H:%M:%S %Z")
         seconds = int(modified.replace(tzinfo=datetime.UTC).timestamp())
         info = ObjectInfo(key, size, seconds * 1_000_000_000, Version(answer["x-goog-generation"]))
-        _require(info, version)
+        require(info, version)
         data = _cut(status, data, start, length)
         if len(data) != max(0, min(length, size - start)):
             raise Unavailable(f"{key}: the body ended after {len(data)} bytes")
@@ -205,14 +206,8 @@ class GcsStore:
 
     async def _look(self, key: Key, expect: Version | None) -> None:
         """Check a precondition that the service may ignore. Raises VersionChanged."""
-        if self._decides or expect is None:
-            return
-        try:
-            found = (await self.stat(key)).version
-        except NotFound:
-            found = ABSENT
-        if found != expect:
-            raise VersionChanged(f"{key} is not in the version expected")
+        if not self._decides:
+            await look(self, key, expect)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -317,11 +312,6 @@ def _condition(expect: Version | None) -> dict[str, str]:
     if expect is None:
         return {}
     return {"ifGenerationMatch": "0" if expect == ABSENT else expect}
-
-
-def _require(info: ObjectInfo, version: Version | None) -> None:
-    if version is not None and info.version != version:
-        raise VersionChanged(f"{info.key} was changed by somebody else")
 
 
 def _cut(status: int, data: bytes, start: int, length: int) -> bytes:

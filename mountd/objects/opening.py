@@ -91,6 +91,8 @@ def _s3(flavor: Flavor, root: str, options: Mapping[str, Any], settings: MountSe
         "retries": {"total_max_attempts": 1, "mode": "standard"},
         "max_pool_connections": SMALL_REQUESTS,
         "read_timeout": settings.request_deadline,
+        # Of a range there is no checksum; some services send that of the whole object, which then does not match.
+        "response_checksum_validation": "when_required",
         **options.get("config_kwargs", {}),
     }
     filesystem = flavor.filesystem(root, {**options, "config_kwargs": config}, asynchronous=True, loop=bridge.loop)

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import email.utils
 import hashlib
+import secrets
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+import trio
 
 from mountd.errors import (
     BadCredentials,
@@ -18,6 +22,7 @@ from mountd.errors import (
     NotFound,
     StoreFailure,
     Unavailable,
+    Unsupported,
     VersionChanged,
 )
 from mountd.objects.interface import (
@@ -32,7 +37,9 @@ from mountd.objects.interface import (
     Upload,
     Version,
 )
+from mountd.objects.preconditions import look, require
 from mountd.objects.s3_errors import code_of, domain_errors
+from mountd.objects.spool import SpooledUpload
 
 if TYPE_CHECKING:
     import datetime
@@ -42,6 +49,9 @@ if TYPE_CHECKING:
 
 MAX_COPY = 5 * 1024 * MiB  # what CopyObject takes; larger objects are copied in parts
 COPY_PART = 512 * MiB
+FILE_PART = 16 * MiB
+MARKER = ".mountd-directory"
+PROBE = ".mountd-probe-"  # hidden by mounts, should one ever be left behind
 
 
 class S3Store:
@@ -66,6 +76,8 @@ class S3Store:
         self.bucket = bucket
         self.prefix = prefix
         self._max_copy = max_copy
+        self._decides = True  # until `check` has found out
+        self._marker = ""
         self.capabilities = Capabilities(
             conditional_create=True,
             conditional_put=True,
@@ -91,6 +103,37 @@ class S3Store:
             raise Denied(
                 f"{where}/{self.prefix}{endpoint}: the credentials do not allow listing: {_reason(exc)}"
             ) from exc
+        if not self.capabilities.read_only:
+            await self._find_out()
+
+    async def _find_out(self) -> None:
+        """Find out whether the service decides preconditions. Some accept them and act as if there had been none.
+
+        A put that replaces a version of an object that never was has to fail; where it does not, what it made is
+        removed.
+        """
+        probe = Key(f"{PROBE}{secrets.token_hex(8)}")
+        try:
+            await self._call("put_object", probe, Body=b"", IfMatch=_quoted(Version("0" * 32)))
+        except (NotFound, VersionChanged, Denied, Unsupported, StoreFailure):
+            return
+        await self._call("delete_object", probe)
+        self._decides = False
+        self._marker = MARKER  # such services tend to take keys with a slash at their end for other keys
+        self.capabilities = replace(
+            self.capabilities,
+            conditional_create=False,
+            conditional_put=False,
+            conditional_copy=False,
+            conditional_delete=False,
+            versioned_read=False,
+            part_copy=False,
+        )
+
+    async def look(self, key: Key, expect: Version | None) -> None:
+        """Check a precondition that the service does not. Raises VersionChanged."""
+        if not self._decides:
+            await look(self, key, expect)
 
     async def stat(self, key: Key) -> ObjectInfo:
         answer = await self._call("head_object", key)
@@ -112,7 +155,7 @@ class S3Store:
         skip = len(self.prefix)
         return ListPage(
             # The key that is the store's own prefix is not an object in the store.
-            [_listed(Key(each["Key"][skip:]), each) for each in answer.get("Contents", ()) if len(each["Key"]) > skip],
+            [_listed(self._key(each["Key"]), each) for each in answer.get("Contents", ()) if len(each["Key"]) > skip],
             [Key(each["Prefix"][skip:]) for each in answer.get("CommonPrefixes", ())],
             answer.get("NextContinuationToken") if answer.get("IsTruncated") else None,
         )
@@ -129,7 +172,7 @@ class S3Store:
             if code_of(exc) not in ("InvalidRange", "416"):
                 raise
             answer = await self._request("head_object", key, **condition)
-            return Chunk(b"", _matching(_info(key, answer, size=answer["ContentLength"]), version))
+            return Chunk(b"", require(_info(key, answer, size=answer["ContentLength"]), version))
         with domain_errors(key):
             async with answer["Body"] as body:
                 data: bytes = await body.read()
@@ -140,9 +183,10 @@ class S3Store:
             size, data = len(data), data[start : start + length]
         else:
             size = int(whole.rpartition("/")[2])
-        return Chunk(data, _matching(_info(key, answer, size=size), version))
+        return Chunk(data, require(_info(key, answer, size=size), version))
 
     async def put(self, key: Key, data: Buffer, *, expect: Version | None = None) -> ObjectInfo:
+        await self.look(key, expect)
         answer = await self._call("put_object", key, Body=bytes(data), **_condition(expect))
         return _made(key, answer, size=len(data))
 
@@ -151,6 +195,8 @@ class S3Store:
     ) -> ObjectInfo:
         if source.key.endswith("/"):  # a marker; not every service can copy one
             return await self.put(target, b"", expect=expect)
+        await self.look(target, expect)
+        await self.look(source.key, source.version if match else None)
         if source.size > self._max_copy:
             return await self._copy_in_parts(source, target, expect=expect)
         answer = await self._call("copy_object", target, **self._source(source, match=match), **_condition(expect))
@@ -169,6 +215,7 @@ class S3Store:
 
     async def delete(self, key: Key, *, expect: Version | None = None) -> None:
         named = expect is not None and expect != ABSENT
+        await self.look(key, expect if named else None)
         try:
             await self._call("delete_object", key, **_condition(expect if named else None))
         except NotFound as exc:
@@ -176,8 +223,27 @@ class S3Store:
                 raise VersionChanged(f"{key} is gone") from exc
 
     async def open_upload(self, key: Key) -> Upload:
+        if not self._decides:  # such services do not let a part be sent again, either
+            return SpooledUpload(key, lambda path, size, expect: self._send_file(key, path, size, expect))
         answer = await self._call("create_multipart_upload", key)
         return _S3Upload(self, key, answer["UploadId"])
+
+    async def _send_file(self, key: Key, path: str, size: int, expect: Version | None) -> ObjectInfo:
+        """Send a local file in parts, one after the other."""
+        answer = await self._call("create_multipart_upload", key)
+        upload = _S3Upload(self, key, answer["UploadId"])
+        part = max(FILE_PART, -(-size // self.capabilities.max_parts))
+        offsets = range(0, max(size, 1), part)
+        try:
+            async with await trio.open_file(path, "rb") as file:
+                for number, offset in enumerate(offsets, 1):
+                    await upload.put_part(number, offset, await file.read(part))
+            await upload.complete(range(1, len(offsets) + 1), expect=expect)
+        except BaseException:
+            with trio.CancelScope(shield=True), trio.move_on_after(5):
+                await upload.abort()
+            raise
+        return await self.stat(key)  # whose ETag need not be the one that the completion was answered with
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -189,7 +255,16 @@ class S3Store:
         return await self._bridge.call(self._request, method, key, **arguments)
 
     async def _request(self, method: str, key: Key, **arguments: Any) -> Any:
-        return await self._send(method, key, Bucket=self.bucket, Key=self.prefix + key, **arguments)
+        return await self._send(method, key, Bucket=self.bucket, Key=self._name(key), **arguments)
+
+    def _name(self, key: Key) -> str:
+        """Return what a key is called in the bucket."""
+        return self.prefix + key + (self._marker if key.endswith("/") else "")
+
+    def _key(self, name: str) -> Key:
+        """Return the key of what is in the bucket."""
+        key = name[len(self.prefix) :]
+        return Key(key.removesuffix(self._marker) if self._marker and key.endswith("/" + self._marker) else key)
 
     async def _send(self, method: str, what: str, **arguments: Any) -> Any:
         with domain_errors(what):
@@ -216,6 +291,8 @@ class _S3Upload:
         self._parts[number] = answer["ETag"], len(data)
 
     async def copy_part(self, number: int, offset: int, source: ObjectInfo, start: int, length: int) -> None:
+        if not self._store.capabilities.versioned_read:
+            raise Unsupported("the service cannot bind the copy of a part to a version")
         answer = await self._store._call(
             "upload_part_copy",
             self._key,
@@ -230,6 +307,7 @@ class _S3Upload:
         etags = [self._parts[number][0] for number in numbers]
         parts = [{"PartNumber": number, "ETag": etag} for number, etag in zip(numbers, etags, strict=True)]
         size = sum(self._parts[number][1] for number in numbers)
+        await self._store.look(self._key, expect)
         try:
             answer = await self._store._call(
                 "complete_multipart_upload",
@@ -302,13 +380,6 @@ def _made(key: Key, answer: Mapping[str, Any], *, size: int) -> ObjectInfo:
     headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     sent = email.utils.parsedate_to_datetime(headers["date"]).timestamp() if "date" in headers else time.time()
     return ObjectInfo(key, size, int(sent) * 1_000_000_000, _version(answer))
-
-
-def _matching(info: ObjectInfo, version: Version | None) -> ObjectInfo:
-    """Refuse what a service sent that ignores conditions."""
-    if version is not None and info.version != version:
-        raise VersionChanged(f"{info.key} was changed by somebody else")
-    return info
 
 
 def _reason(error: Exception) -> str:

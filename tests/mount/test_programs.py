@@ -185,10 +185,10 @@ def test_lmdb(place):
     """A memory-mapped database: written, reopened, read."""
     (place / "db").mkdir()
     for i in range(3):
-        with lmdb.open(str(place / "db"), map_size=8 << 20, writemap=i == 1) as database:
-            with database.begin(write=True) as transaction:
-                for n in range(500):
-                    transaction.put(f"{i}-{n}".encode(), bytes(100))
+        options = {"map_size": 8 << 20, "writemap": i == 1}
+        with lmdb.open(str(place / "db"), **options) as database, database.begin(write=True) as transaction:
+            for n in range(500):
+                transaction.put(f"{i}-{n}".encode(), bytes(100))
     with lmdb.open(str(place / "db"), map_size=8 << 20, readonly=True) as database, database.begin() as transaction:
         assert transaction.stat()["entries"] == 1500
         assert transaction.get(b"1-499") == bytes(100)

@@ -15,6 +15,7 @@ KINDS = [
     "local",
     "s3",
     "s3-prefix",
+    "s3-poor",
     "gcs",
     "gcs-prefix",
     "azure",
@@ -44,7 +45,7 @@ def config_of(request, tmp_path, monkeypatch):
             monkeypatch.setenv("TEST_AZURE_CONNECTION", server.connection_string)
             root = f"abfs://{server.make_container()}{prefix}"
             return StoreConfig("test", "azure", root, server.options() | options)
-        server = request.getfixturevalue("s3_server")
+        server = request.getfixturevalue("poor_s3_server" if kind == "s3-poor" else "s3_server")
         monkeypatch.setenv("TEST_S3_SECRET", server.secret)
         return StoreConfig("test", "s3", f"s3://{server.make_bucket()}{prefix}", server.options() | options)
 
