@@ -26,9 +26,9 @@ from mountd.errors import (
     VersionChanged,
 )
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, ObjectStore
-from mountd.vfs.names import child_key, name_of
+from mountd.vfs.names import child_key, is_twin, name_of
 from mountd.vfs.nodes import Directory, Entry, File, Node, OtherName
-from mountd.vfs.sidecar import HIDDEN, is_hidden
+from mountd.vfs.sidecar import is_hidden
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -172,8 +172,8 @@ class Changes:
 
     def require_possible(self, directory: Directory, name: bytes) -> None:
         """Raise NotPermitted for a name of ours, NameTooLong for a key that the service does not take."""
-        if is_hidden(name):
-            raise NotPermitted(f"names that begin with {HIDDEN} are kept for mountd's own objects")
+        if is_hidden(name) or is_twin(name):
+            raise NotPermitted(f"{name!r} is a name that is kept for mountd's own use")
         key, limit = child_key(directory.key, name), self._store.capabilities.max_key_bytes
         if len(key.encode("utf-8", "surrogatepass")) >= limit:  # a directory needs one more byte
             raise NameTooLong(f"keys of this store have at most {limit} bytes")

@@ -8,6 +8,11 @@ from mountd.objects.interface import Key
 
 NAME_MAX = 255
 
+# A store can have an object `a` and keys below `a/`; a directory can hold one name once. There, the object is the file
+# `a`, and what is below is the directory `a` with this code point (the octet of a slash) at its end.
+TWIN = "\uef2f"
+_TWIN = TWIN.encode()
+
 
 def component(name: bytes) -> str:
     """Return the key component for a file name. Raises NameTooLong beyond 255 bytes."""
@@ -18,7 +23,7 @@ def component(name: bytes) -> str:
 
 def name_of(text: str) -> bytes | None:
     """Return the file name for a key component, or `None` where a file system has no place for it."""
-    if text in ("", ".", "..") or "\0" in text:
+    if text in ("", ".", "..") or "\0" in text or text.endswith(TWIN):
         return None
     name = octets.name_of(text)
     return name if len(name) <= NAME_MAX and b"/" not in name else None
@@ -26,7 +31,17 @@ def name_of(text: str) -> bytes | None:
 
 def child_key(directory: Key, name: bytes) -> Key:
     """Return the key of the file `name` in a directory whose key is empty or ends in a slash."""
-    return Key(directory + component(name))
+    return Key(directory + component(name.removesuffix(_TWIN)))
+
+
+def twin(name: bytes) -> bytes:
+    """Return what a directory is called beside a file of its name."""
+    return name + _TWIN
+
+
+def is_twin(name: bytes) -> bool:
+    """Tell whether a name is that of a directory beside a file of its name."""
+    return name.endswith(_TWIN)
 
 
 def last_component(key: str) -> str:

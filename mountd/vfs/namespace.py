@@ -14,7 +14,7 @@ import trio
 
 from mountd.errors import MountdError, NotADirectory, NotFound
 from mountd.objects.interface import Key, ListPage, ObjectInfo, ObjectStore
-from mountd.vfs.names import child_key, last_component, name_of
+from mountd.vfs.names import child_key, is_twin, last_component, name_of, twin
 from mountd.vfs.nodes import NEVER, Directory, Entry, File, Listing, Node, NodeTable
 from mountd.vfs.sidecar import is_hidden, key_in
 from mountd.writeback.parallel import gather
@@ -164,11 +164,12 @@ class Namespace:
                 return self._reconcile(directory, name, listing.facts.get(name, MISSING), listing.at)
         directory.probes += 1
         started = trio.current_time()
-        fact = await self._probe(directory, child_key(directory.key, name))
+        fact = await self._probe(directory, name)
         return self._reconcile(directory, name, fact, started)
 
-    async def _probe(self, directory: Directory, key: Key) -> Fact | Missing:
-        """Ask whether `key` is an object, a directory or nothing, and what is said of it: all requests at once."""
+    async def _probe(self, directory: Directory, name: bytes) -> Fact | Missing:
+        """Ask whether a name is an object, a directory or nothing, and what is said of it: all requests at once."""
+        key = child_key(directory.key, name)
         found: list[ObjectInfo] = []
         below: list[bool] = []
 
@@ -186,7 +187,7 @@ class Namespace:
             if self.keeper.sidecar(directory).checked + self.freshness <= trio.current_time():
                 await self.keeper.load(directory)
 
-        await gather(stat, list_below, load_attributes)
+        await gather(*([] if is_twin(name) else [stat]), list_below, load_attributes)
         if found:
             return found[0]
         return None if any(below) else MISSING
@@ -221,13 +222,15 @@ class Namespace:
 
     async def _read_pages(self, key: Key, started: float, limit: int | None) -> Listing | None:
         listing = Listing({}, marker=not key, at=started, pages=0)
+        folders: set[bytes] = set()
         cursor = None
         while True:
             page = await self._store.list_page(key, cursor=cursor)
             listing.pages += 1
-            _add_page(listing, key, page)
+            _add_page(listing, folders, key, page)
             cursor = page.cursor
             if cursor is None:
+                _add_folders(listing, folders)
                 return listing
             if limit is not None and listing.pages >= limit:
                 return None
@@ -282,7 +285,7 @@ def _local(node: Node | None) -> bool:
     return isinstance(node, File) and node.dirty and not node.unlinked
 
 
-def _add_page(listing: Listing, key: Key, page: ListPage) -> None:
+def _add_page(listing: Listing, folders: set[bytes], key: Key, page: ListPage) -> None:
     for info in page.objects:
         if info.key == key:
             listing.marker = True
@@ -294,6 +297,11 @@ def _add_page(listing: Listing, key: Key, page: ListPage) -> None:
             listing.sidecar = info
     for prefix in page.prefixes:
         name = name_of(last_component(prefix[len(key) :]))
-        # A file and a directory of one name: the file is shown, the keys below it are out of reach through the mount.
         if name is not None and not is_hidden(name):
-            listing.facts.setdefault(name, None)
+            folders.add(name)
+
+
+def _add_folders(listing: Listing, folders: set[bytes]) -> None:
+    """Add the directories, once all objects are known: one beside a file of its name has another."""
+    for name in folders:
+        listing.facts[twin(name) if name in listing.facts else name] = None

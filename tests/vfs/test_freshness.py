@@ -5,7 +5,7 @@ import os
 import pytest
 import trio
 
-from mountd.errors import Stale
+from mountd.errors import NotPermitted, Stale
 
 
 async def test_what_another_client_stores_is_seen_after_freshness(mount, jumping_clock):
@@ -146,3 +146,23 @@ async def test_a_file_that_is_open_for_writing_is_this_mounts(mount):
         assert (await shell.node("a")).size == 3
         await shell.close(handle)
         assert await shell.stored("a") == b"abc"
+
+
+@pytest.mark.parametrize("freshness", [0, 60])
+async def test_a_file_and_a_directory_of_one_name_are_both_there(mount, freshness):
+    """The object has its name, the directory beside it a mark at its end; each is changed and removed by itself."""
+    async with mount(freshness=freshness) as shell:
+        await shell.put("d/a/inside", b"1")
+        await shell.put("d/a", b"object")
+        await shell.put("d/b/inside", b"2")
+        assert await shell.listdir("d") == ["a", "a\uef2f", "b"]
+        assert await shell.read("d/a") == b"object"
+        assert await shell.listdir("d/a\uef2f") == ["inside"]
+        await shell.write("d/a\uef2f/new", b"3")
+        assert await shell.stored("d/a/new") == b"3"
+        await shell.rename("d/a\uef2f", "d/c")
+        assert await shell.stored("d/c/inside") == b"1"
+        assert await shell.listdir("d") == ["a", "b", "c"]
+        assert await shell.stored("d/a") == b"object"
+        with pytest.raises(NotPermitted):
+            await shell.mkdir("d/x\uef2f")

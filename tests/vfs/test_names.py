@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mountd.errors import NameTooLong
-from mountd.vfs.names import component, name_of
+from mountd.vfs.names import component, is_twin, name_of
 
 names = st.one_of(
     st.binary(min_size=1, max_size=80),
     st.text(min_size=1, max_size=60).map(lambda text: text.encode("utf-8", "surrogatepass")),
-).filter(lambda name: b"/" not in name and b"\0" not in name and name not in (b".", b".."))
+).filter(lambda name: b"/" not in name and b"\0" not in name and name not in (b".", b"..") and not is_twin(name))
 
 
 @given(names)
