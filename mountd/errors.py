@@ -84,6 +84,10 @@ class Unsupported(MountdError):
     """Not offered here, and never pretended."""
 
 
+class NeverOffered(MountdError):
+    """A kind of request that this mount does not answer at all: the kernel need not send it again."""
+
+
 class NoAttribute(MountdError):
     """No extended attribute of that name."""
 
@@ -140,6 +144,7 @@ ERRNO: dict[type[MountdError], int] = {
     NoSpace: errno.ENOSPC,
     ReadOnly: errno.EROFS,
     Unsupported: errno.ENOTSUP,
+    NeverOffered: errno.ENOSYS,
     NoAttribute: errno.ENODATA,
     BadHandle: errno.EBADF,
     Busy: errno.EBUSY,

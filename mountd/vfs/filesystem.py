@@ -16,7 +16,16 @@ import trio
 
 from mountd.data.cache import Cache
 from mountd.data.fetch import Fetcher
-from mountd.errors import IsADirectory, MountdError, NoAttribute, NotADirectory, NotPermitted, Stale, Unsupported
+from mountd.errors import (
+    IsADirectory,
+    MountdError,
+    NeverOffered,
+    NoAttribute,
+    NotADirectory,
+    NotPermitted,
+    Stale,
+    Unsupported,
+)
 from mountd.failures import Failure, FailureLog
 from mountd.vfs import virtual
 from mountd.vfs.attributes import AttributeStore
@@ -176,7 +185,13 @@ class FileSystem:
         await self.attributes.journaled()
 
     async def get_xattr(self, node: Node, name: bytes) -> bytes:
-        """Return an extended attribute, or one that tells about the mount. Raises NoAttribute."""
+        """Return an extended attribute, or one that tells about the mount. Raises NoAttribute.
+
+        The kernel asks for `security.capability` at every write(2), which costs a round trip each; with attributes
+        switched off it is told not to ask again (NeverOffered).
+        """
+        if not self.attributes.enabled:
+            raise NeverOffered("attributes are switched off for this mount")
         if name.startswith(virtual.PREFIX):
             return virtual.value(node, name, root=self.root)
         try:
