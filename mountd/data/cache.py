@@ -7,6 +7,7 @@ nothing at start; every restored block is compared with its checksum before it i
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 import uuid
@@ -17,17 +18,22 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from mountd.data.content import Content
+from mountd.errors import MountdError
 from mountd.objects.interface import Key, MiB, ObjectInfo, Version
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 # The unit in which clean bytes of a live file are taken away: one fetch's worth.
 SEGMENT = 8 * MiB
 
 # Finished contents are written to the index in batches: one transaction a second instead of one a file.
 SAVE_INTERVAL = 1.0
+# How long a local disk that fails is left alone, in seconds.
+TROUBLE_PAUSE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +99,7 @@ class Cache:
 
     def _content(self, name: str, info: ObjectInfo | None, *, checks: dict[int, int] | None = None) -> Content:
         folder = self._folder / name[:2]
-        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # somebody may have deleted everything
         size = info.size if info else 0
         return Content(folder / name, base=info, size=size, ledger=self, checks=checks)
 
@@ -146,9 +152,8 @@ class Cache:
     async def run(self) -> None:
         """Evict and save for as long as the mount lives; cancelling it is followed by `save`."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._evict_forever)
-            nursery.start_soon(self._save_forever)
-            nursery.start_soon(self._sweep)
+            for work in (self._evict_forever, self._save_forever, self._sweep):
+                nursery.start_soon(_again_and_again, work)
 
     async def _evict_forever(self) -> None:
         while True:
@@ -226,6 +231,16 @@ class Cache:
 
     def _path(self, name: str) -> Path:
         return self._folder / name[:2] / name
+
+
+async def _again_and_again(work: Callable[[], Awaitable[None]]) -> None:
+    """Carry out `work`; when it fails, again later: trouble with the local disk may cost the cache, not the mount."""
+    while True:
+        try:
+            return await work()
+        except (MountdError, OSError) as exc:
+            log.warning("the local cache is in trouble: %s", exc)
+            await trio.sleep(TROUBLE_PAUSE)
 
 
 def free_space(folder: Path) -> int:

@@ -101,7 +101,7 @@ class FileSystem:
             )
         )
         self.attributes = AttributeStore(store, journal, failures, enabled=settings.attributes)
-        self.keeper = Keeper(self.attributes, self.nodes, journal)
+        self.keeper = Keeper(self.attributes, self.nodes, journal, failures)
         self.namespace = Namespace(store, self.nodes, self.keeper, freshness=settings.freshness, nursery=nursery)
         self.files = Files(
             store,

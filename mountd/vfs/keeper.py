@@ -14,12 +14,14 @@ from weakref import WeakValueDictionary
 
 import trio
 
+from mountd.errors import MountdError
 from mountd.objects import octets
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, Version
 from mountd.vfs.names import child_key, component
 from mountd.vfs.nodes import Directory, File, Node, NodeTable, OtherName
 
 if TYPE_CHECKING:
+    from mountd.failures import FailureLog
     from mountd.vfs.attributes import AttributeStore, Sidecar
     from mountd.vfs.sidecar import Record
     from mountd.writeback.journal import Journal
@@ -40,7 +42,8 @@ REMEMBERED, GATHER = 50_000, 2.0
 class Keeper:
     """Keeps the attributes of the nodes of one mount."""
 
-    def __init__(self, attributes: AttributeStore, nodes: NodeTable, journal: Journal) -> None:
+    def __init__(self, attributes: AttributeStore, nodes: NodeTable, journal: Journal, failures: FailureLog) -> None:
+        self._failures = failures
         self.attributes = attributes
         self._nodes = nodes
         self._journal = journal
@@ -224,7 +227,10 @@ class Keeper:
             await self._wake.wait()
             await trio.sleep(GATHER)
             self._wake = trio.Event()
-            await trio.to_thread.run_sync(self.save)
+            try:
+                await trio.to_thread.run_sync(self.save)
+            except MountdError as exc:
+                self._failures.add(f"times could not be remembered: {exc}")
 
     def save(self) -> None:
         """Save the times that are not saved yet."""

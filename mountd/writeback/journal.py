@@ -8,6 +8,7 @@ committed without waiting for the disk. *Intents* are changes of several request
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import struct
@@ -17,11 +18,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mountd.data.cache import Saved
-from mountd.errors import Corrupt
+from mountd.errors import Corrupt, NoSpace, StoreFailure
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, Version
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 SCHEMA_VERSION = 1
@@ -86,7 +87,7 @@ class Journal:
 
     def find(self, key: Key, version: Version) -> Saved | None:
         """Return the backing file of one version of an object."""
-        with self._lock:
+        with self._use():
             row = self._db.execute(
                 "SELECT id, size, mtime_ns, checks, bytes FROM blobs WHERE key = ? AND version = ?", (key, version)
             ).fetchone()
@@ -102,28 +103,28 @@ class Journal:
             (r.id, r.info.key, r.info.version, r.info.size, r.info.mtime_ns, _pack(r.checks), r.bytes, now)
             for r in rows
         ]
-        with self._lock, self._db:
+        with self._use(), self._db:
             self._db.executemany("REPLACE INTO blobs VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def remove(self, ids: Sequence[str]) -> None:
         """Forget backing files."""
         if ids:
-            with self._lock, self._db:
+            with self._use(), self._db:
                 self._db.executemany("DELETE FROM blobs WHERE id = ?", [(name,) for name in ids])
 
     def oldest(self, count: int) -> list[tuple[str, int]]:
         """Return names and sizes in bytes of the backing files that were used longest ago."""
-        with self._lock:
+        with self._use():
             return self._db.execute("SELECT id, bytes FROM blobs ORDER BY used LIMIT ?", (count,)).fetchall()
 
     def total(self) -> int:
         """Return the bytes of all backing files."""
-        with self._lock:
+        with self._use():
             return int(self._db.execute("SELECT coalesce(sum(bytes), 0) FROM blobs").fetchone()[0])
 
     def ids(self) -> set[str]:
         """Return the names of all backing files."""
-        with self._lock:
+        with self._use():
             return {name for (name,) in self._db.execute("SELECT id FROM blobs")}
 
     def begin(self, source: ObjectInfo, target: Key, *, expect: Version) -> int:
@@ -148,7 +149,7 @@ class Journal:
         expect: Version = ABSENT,
         exchange: str = "",
     ) -> int:
-        with self._lock, self._durable(), self._db:
+        with self._use(), self._durable(), self._db:
             cursor = self._db.execute(
                 "INSERT INTO intents (source, target, recursive, version, expect, exchange) VALUES (?, ?, ?, ?, ?, ?)",
                 (source, target, recursive, version, expect, exchange),
@@ -157,12 +158,12 @@ class Journal:
 
     def end(self, intent: int) -> None:
         """The intent is carried out; should this row survive a crash, carrying it out again changes nothing."""
-        with self._lock, self._db:
+        with self._use(), self._db:
             self._db.execute("DELETE FROM intents WHERE id = ?", (intent,))
 
     def intents(self) -> list[Intent]:
         """Return what an earlier daemon began and did not end, oldest first."""
-        with self._lock:
+        with self._use():
             rows = self._db.execute(
                 "SELECT id, source, target, recursive, version, expect, exchange FROM intents ORDER BY id"
             ).fetchall()
@@ -171,36 +172,47 @@ class Journal:
     def save_attributes(self, rows: Sequence[tuple[Key, str, dict[str, Any] | None]]) -> None:
         """Record changes of sidecars that the store lacks: directory, name, record or `None`."""
         values = [(directory, name, json.dumps(record)) for directory, name, record in rows]
-        with self._lock, self._db:
+        with self._use(), self._db:
             self._db.executemany("REPLACE INTO attributes VALUES (?, ?, ?)", values)
 
     def remove_attributes(self, rows: Sequence[tuple[Key, str]]) -> None:
         """The store has these changes."""
-        with self._lock, self._db:
+        with self._use(), self._db:
             self._db.executemany("DELETE FROM attributes WHERE directory = ? AND name = ?", rows)
 
     def attributes(self) -> list[tuple[Key, str, dict[str, Any] | None]]:
         """Return the changes of sidecars that the store lacks."""
-        with self._lock:
+        with self._use():
             rows = self._db.execute("SELECT directory, name, record FROM attributes").fetchall()
         return [(directory, name, json.loads(record)) for directory, name, record in rows]
 
     def save_times(self, rows: Sequence[tuple[Key, Version, int]], keep: int) -> None:
         """Remember when this mount last wrote what is in the store, for the `keep` files written last."""
-        with self._lock, self._db:
+        with self._use(), self._db:
             self._db.executemany("REPLACE INTO times VALUES (?, ?, ?)", rows)
             self._db.execute("DELETE FROM times WHERE rowid <= (SELECT max(rowid) FROM times) - ?", (keep,))
 
     def times(self) -> dict[Key, tuple[Version, int]]:
         """Return key, version and modification time in nanoseconds of what this mount has written."""
-        with self._lock:
+        with self._use():
             rows = self._db.execute("SELECT key, version, mtime_ns FROM times").fetchall()
         return {key: (version, mtime_ns) for key, version, mtime_ns in rows}
 
     def close(self) -> None:
         """Close the database; nothing may be called afterwards."""
-        with self._lock:
+        with self._use():
             self._db.close()
+
+    @contextlib.contextmanager
+    def _use(self) -> Iterator[None]:
+        """Keep other threads out, and turn failures of the database into NoSpace or StoreFailure."""
+        with self._lock:
+            try:
+                yield
+            except sqlite3.Error as exc:
+                # Source: SQLITE_FULL in the SQLite documentation, whose text is "database or disk is full".
+                kind = NoSpace if "full" in str(exc) else StoreFailure
+                raise kind(f"the journal on local disk: {exc}") from exc
 
     def _durable(self) -> _Synchronous:
         return _Synchronous(self._db)
