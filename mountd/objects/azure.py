@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from azure.core import MatchConditions
 from azure.core import exceptions as azure_errors
-from azure.storage.blob import BlobBlock
+from azure.storage.blob import BlobBlock, ContentSettings
 from azure.storage.blob.aio import BlobPrefix
 
 from mountd.errors import (
@@ -40,6 +40,7 @@ from mountd.objects.interface import (
     Upload,
     Version,
 )
+from mountd.objects.media import content_type
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -166,6 +167,7 @@ class AzureStore:
 
     async def put(self, key: Key, data: Buffer, *, expect: Version | None = None) -> ObjectInfo:
         options: dict[str, Any] = {"overwrite": expect != ABSENT} | (_condition(expect) if expect else {})
+        options["content_settings"] = ContentSettings(content_type=content_type(key))
         answer = await self._call(key, lambda blob: blob.upload_blob(bytes(data), length=len(data), **options))
         return _made(key, len(data), answer)
 
@@ -267,7 +269,7 @@ class _BlockUpload:
     async def complete(self, numbers: Sequence[int], *, expect: Version | None = None) -> ObjectInfo:
         blocks = [BlobBlock(block_id=block) for number in numbers for block in self._blocks[number]]
         size = sum(self._sizes[number] for number in numbers)
-        options = _condition(expect)
+        options = _condition(expect) | {"content_settings": ContentSettings(content_type=content_type(self._key))}
         answer = await self._store._call(self._key, lambda blob: blob.commit_block_list(blocks, **options))
         return _made(self._key, size, answer)
 

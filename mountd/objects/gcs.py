@@ -37,6 +37,7 @@ from mountd.objects.interface import (
     Upload,
     Version,
 )
+from mountd.objects.media import content_type
 from mountd.objects.preconditions import look, require
 
 if TYPE_CHECKING:
@@ -152,12 +153,12 @@ class GcsStore:
 
     async def _put(self, key: Key, data: Buffer, expect: Version | None) -> ObjectInfo:
         boundary = secrets.token_hex(16)
-        described = json.dumps({"name": self.prefix + key}).encode()
+        described = json.dumps({"name": self.prefix + key, "contentType": content_type(key)}).encode()
         body = b"".join(
             (
                 f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n".encode(),
                 described,
-                f"\r\n--{boundary}\r\nContent-Type: application/octet-stream\r\n\r\n".encode(),
+                f"\r\n--{boundary}\r\nContent-Type: {content_type(key)}\r\n\r\n".encode(),
                 data,
                 f"\r\n--{boundary}--\r\n".encode(),
             )
@@ -199,7 +200,10 @@ class GcsStore:
     async def compose(self, sources: Sequence[Key], target: Key, *, expect: Version | None) -> ObjectInfo:
         """Make `target` out of up to 32 objects, one after the other."""
         await self._look(target, expect)
-        body = {"sourceObjects": [{"name": self.prefix + source} for source in sources]}
+        body = {
+            "sourceObjects": [{"name": self.prefix + source} for source in sources],
+            "destination": {"contentType": content_type(target)},
+        }
         params = {"fields": _FIELDS} | _condition(expect)
         answer = await self._json("POST", f"{self._object(target)}/compose", what=target, params=params, payload=body)
         return self._info(answer)

@@ -37,6 +37,7 @@ from mountd.objects.interface import (
     Upload,
     Version,
 )
+from mountd.objects.media import content_type
 from mountd.objects.preconditions import look, require
 from mountd.objects.s3_errors import code_of, domain_errors
 from mountd.objects.spool import SpooledUpload
@@ -187,7 +188,8 @@ class S3Store:
 
     async def put(self, key: Key, data: Buffer, *, expect: Version | None = None) -> ObjectInfo:
         await self.look(key, expect)
-        answer = await self._call("put_object", key, Body=bytes(data), **_condition(expect))
+        described = {"ContentType": content_type(key)}
+        answer = await self._call("put_object", key, Body=bytes(data), **described, **_condition(expect))
         return _made(key, answer, size=len(data))
 
     async def copy(
@@ -225,12 +227,12 @@ class S3Store:
     async def open_upload(self, key: Key) -> Upload:
         if not self._decides:  # such services do not let a part be sent again, either
             return SpooledUpload(key, lambda path, size, expect: self._send_file(key, path, size, expect))
-        answer = await self._call("create_multipart_upload", key)
+        answer = await self._call("create_multipart_upload", key, ContentType=content_type(key))
         return _S3Upload(self, key, answer["UploadId"])
 
     async def _send_file(self, key: Key, path: str, size: int, expect: Version | None) -> ObjectInfo:
         """Send a local file in parts, one after the other."""
-        answer = await self._call("create_multipart_upload", key)
+        answer = await self._call("create_multipart_upload", key, ContentType=content_type(key))
         upload = _S3Upload(self, key, answer["UploadId"])
         part = max(FILE_PART, -(-size // self.capabilities.max_parts))
         offsets = range(0, max(size, 1), part)

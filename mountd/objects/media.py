@@ -1,0 +1,40 @@
+"""The content type of a new object, from its name: browsers and other clients of the store go by it."""
+
+from __future__ import annotations
+
+import mimetypes
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mountd.objects.interface import Key
+
+UNKNOWN = "application/octet-stream"
+
+# What `mimetypes` does not know and machine-learning teams store.
+_EXTRA = {
+    ".parquet": "application/vnd.apache.parquet",
+    ".jsonl": "application/jsonl",
+    ".ipynb": "application/x-ipynb+json",
+    ".md": "text/markdown",
+    ".yaml": "application/yaml",
+    ".yml": "application/yaml",
+}
+_ENCODINGS = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}
+
+
+@lru_cache(maxsize=1)
+def _types() -> mimetypes.MimeTypes:
+    # Python's own table, not this machine's files: the same name gets the same type everywhere.
+    types = mimetypes.MimeTypes()
+    for suffix, kind in _EXTRA.items():
+        types.add_type(kind, suffix)
+    return types
+
+
+def content_type(key: Key) -> str:
+    """Return the media type for a key, `application/octet-stream` where its name does not tell."""
+    kind, encoding = _types().guess_type(key.rpartition("/")[2])
+    if encoding is not None:
+        return _ENCODINGS.get(encoding, UNKNOWN)
+    return kind or UNKNOWN
