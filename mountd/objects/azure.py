@@ -28,6 +28,7 @@ from mountd.errors import (
     Unsupported,
     VersionChanged,
 )
+from mountd.objects.checking import list_one
 from mountd.objects.interface import (
     ABSENT,
     Buffer,
@@ -111,14 +112,7 @@ class AzureStore:
     async def check(self) -> None:
         """List one key. Raises NotFound without the container, BadCredentials, Denied, Unavailable."""
         where = f"abfs://{self.container}/{self.prefix}"
-        try:
-            await self.list_page(Key(""), limit=1)
-        except NotFound as exc:
-            raise NotFound(f"there is no container {self.container!r}") from exc
-        except BadCredentials as exc:
-            raise BadCredentials(f"{where} does not accept the credentials: {exc}") from exc
-        except Denied as exc:
-            raise Denied(f"{where}: the credentials do not allow listing: {exc}") from exc
+        await list_one(self, where=where, missing=f"container {self.container!r}")
 
     async def stat(self, key: Key) -> ObjectInfo:
         properties = await self._call(key, lambda blob: blob.get_blob_properties())

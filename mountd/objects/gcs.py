@@ -26,6 +26,7 @@ from mountd.errors import (
     Unsupported,
     VersionChanged,
 )
+from mountd.objects.checking import list_one
 from mountd.objects.interface import (
     ABSENT,
     Buffer,
@@ -89,14 +90,7 @@ class GcsStore:
     async def check(self) -> None:
         """List one key. Raises NotFound without the bucket, BadCredentials, Denied, Unavailable."""
         where = f"gs://{self.bucket}/{self.prefix}"
-        try:
-            await self.list_page(Key(""), limit=1)
-        except NotFound as exc:
-            raise NotFound(f"there is no bucket {self.bucket!r}") from exc
-        except BadCredentials as exc:
-            raise BadCredentials(f"{where} does not accept the credentials: {exc}") from exc
-        except Denied as exc:
-            raise Denied(f"{where}: the credentials do not allow listing: {exc}") from exc
+        await list_one(self, where=where, missing=f"bucket {self.bucket!r}")
 
     async def stat(self, key: Key) -> ObjectInfo:
         return self._info(await self._json("GET", self._object(key), what=key, params={"fields": _FIELDS}))

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from mountd.errors import (
-    BadCredentials,
     Denied,
     NotFound,
     StoreFailure,
@@ -25,6 +24,7 @@ from mountd.errors import (
     Unsupported,
     VersionChanged,
 )
+from mountd.objects.checking import list_one
 from mountd.objects.interface import (
     ABSENT,
     Buffer,
@@ -92,18 +92,9 @@ class S3Store:
 
     async def check(self) -> None:
         """List one key. Raises NotFound without the bucket, BadCredentials, Denied, Unavailable."""
-        where = f"s3://{self.bucket}"
         endpoint = f" at {self._fs.endpoint_url}" if self._fs.endpoint_url else ""
-        try:
-            await self.list_page(Key(""), limit=1)
-        except NotFound as exc:
-            raise NotFound(f"there is no bucket {self.bucket!r}{endpoint}") from exc
-        except BadCredentials as exc:
-            raise BadCredentials(f"{where}{endpoint} does not accept the credentials: {_reason(exc)}") from exc
-        except Denied as exc:
-            raise Denied(
-                f"{where}/{self.prefix}{endpoint}: the credentials do not allow listing: {_reason(exc)}"
-            ) from exc
+        where = f"s3://{self.bucket}/{self.prefix}{endpoint}"
+        await list_one(self, where=where, missing=f"bucket {self.bucket!r}{endpoint}")
         if not self.capabilities.read_only:
             await self._find_out()
 
@@ -382,7 +373,3 @@ def _made(key: Key, answer: Mapping[str, Any], *, size: int) -> ObjectInfo:
     headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     sent = email.utils.parsedate_to_datetime(headers["date"]).timestamp() if "date" in headers else time.time()
     return ObjectInfo(key, size, int(sent) * 1_000_000_000, _version(answer))
-
-
-def _reason(error: Exception) -> str:
-    return str(error).partition(": ")[2] or str(error)
