@@ -33,6 +33,7 @@ class TreeCopy:
         self._goal = goal
         self.copies: dict[ObjectInfo, ObjectInfo] = {}
         self._outside: set[Key] = set()
+        self._files: dict[Key, dict[Key, ObjectInfo]] = {}  # what was copied, by folder and key
 
     async def run(self) -> None:
         """Copy. Raises the first failure; what `copies` has then is there."""
@@ -40,6 +41,9 @@ class TreeCopy:
         sidecars = {info.key: info for info in found if info.key.endswith("/" + format_.NAME)}
         await each([info for info in found if info.key not in sidecars], self._copy)
         folders = {_folder(info.key) for info in found} | {self._source}
+        for info in self.copies:
+            if not info.key.endswith("/"):
+                self._files.setdefault(_folder(info.key), {})[info.key] = info
         await each(sorted(folders), lambda folder: self._describe(folder, sidecars.get(format_.key_in(folder))))
 
     async def relink(self) -> None:
@@ -70,7 +74,8 @@ class TreeCopy:
             except Corrupt:  # it is not ours to judge: it goes along as it is
                 return await self._copy(sidecar)
         described = {name: self._record(Key(folder + name), record) for name, record in names.items()}
-        for info, copy in self._in(folder):
+        for info in self._files.get(folder, {}).values():
+            copy = self.copies[info]
             name = info.key[len(folder) :]
             mtime = self._keeper.remembered(info)
             if "mtime" not in described.get(name, {}) and abs(mtime - copy.mtime_ns) > TOLERANCE:
@@ -83,13 +88,6 @@ class TreeCopy:
             self.copies[sidecar] = ObjectInfo(target, 0, 0, ABSENT)
         return None
 
-    def _in(self, folder: Key) -> list[tuple[ObjectInfo, ObjectInfo]]:
-        return [
-            (info, copy)
-            for info, copy in self.copies.items()
-            if _folder(info.key) == folder and not info.key.endswith("/") and not info.key.endswith(format_.NAME)
-        ]
-
     def _record(self, key: Key, record: Record) -> Record:
         """Return what is said of an object, said of its copy."""
         changed = dict(record)
@@ -97,7 +95,7 @@ class TreeCopy:
             changed["links"] = self._links(changed["links"])
             self._outside.update(Key(k) for k in record["links"]["names"] if not k.startswith(self._source))
         if "version" in changed:
-            old = next((info for info in self.copies if info.key == key), None)
+            old = self._files.get(_folder(key), {}).get(key)
             if old is not None and old.version == changed["version"]:
                 changed["version"] = self.copies[old].version
         return changed
