@@ -47,7 +47,7 @@ $(INSTALLED): pyproject.toml | build-packages
 	@touch $@
 
 $(TESTABLE): pyproject.toml $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --group test
+	$(BIN)/python -m pip install --quiet --editable . --group test  # together: boto3 and s3fs have to agree on botocore
 	npm install --silent --no-fund --no-audit --prefix $(VENV)/npm azurite  # a server of Azure's API
 	@touch $@
 
