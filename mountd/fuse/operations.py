@@ -92,7 +92,7 @@ class Operations(pyfuse3.Operations):
     @reply
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
         # Names are in the store when the call that made them returns; attributes follow.
-        await self._fs.attributes.flush(self._fs.directories.directory(fh).key)
+        await self._fs.sync_directory(self._fs.directories.directory(fh))
 
     @reply
     async def open(self, inode: int, flags: int, ctx: Any) -> pyfuse3.FileInfo:
@@ -164,10 +164,7 @@ class Operations(pyfuse3.Operations):
 
     @reply
     async def fsync(self, fh: int, datasync: bool) -> None:
-        node = self._fs.files.node(fh)
-        await self._fs.files.flush(node)
-        if node.parent is not None:
-            await self._fs.attributes.flush(node.parent.key)
+        await self._fs.sync_file(self._fs.files.node(fh))
 
     @reply
     async def release(self, fh: int) -> None:

@@ -141,7 +141,7 @@ class AttributeStore:
 
     def change(self, state: Sidecar, name: str, record: Record | None) -> None:
         """Set what is said of a name; `journaled` makes it durable."""
-        if state.record(name) == (record or {}):
+        if not self.enabled or state.record(name) == (record or {}):
             return
         state.pending[name] = record or None
         self._changed[state.directory] = state
@@ -164,21 +164,21 @@ class AttributeStore:
             await trio.sleep(GATHER)
             self._wake = trio.Event()
             try:
-                await self.flush()
+                await self.flush(Key(""))
             except MountdError as exc:
                 self._failures.add(f"attributes could not be stored, they will be tried again: {exc}")
                 await trio.sleep(PAUSE)
                 self._wake.set()
 
-    async def flush(self, below: Key | None = None) -> None:
-        """Return when the store has all changes, or those at and below one directory."""
+    async def flush(self, below: Key) -> None:
+        """Return when the store has all changes at and below one directory."""
         await self.journaled()
-        chosen = [s for s in list(self._changed.values()) if below is None or s.directory.startswith(below)]
-        await each(chosen, self._flush)
+        await each([s for s in list(self._changed.values()) if s.directory.startswith(below)], self._flush)
 
-    def pending(self) -> list[Key]:
-        """Return the directories whose sidecars the store lacks as they are."""
-        return list(self._changed)
+    async def flush_in(self, directories: Iterable[Key]) -> None:
+        """Return when the store has the changes in these directories, not those further down."""
+        await self.journaled()
+        await each([self._changed[key] for key in directories if key in self._changed], self._flush)
 
     async def _flush(self, state: Sidecar) -> None:
         async with state.lock:

@@ -72,7 +72,7 @@ class Changes:
             if info is None:
                 self._files.created(node)
             else:
-                self._keeper.stored(node)
+                self._keeper.note(node)
             await self._keeper.attributes.journaled()
             return node, handle
 
@@ -101,7 +101,7 @@ class Changes:
             node = self._namespace.nodes.file(directory, name, info)
             node.attributes.rdev, node.attributes.target = rdev, target
             self._own(node, directory, mode=mode, uid=uid, gid=gid)
-            self._keeper.stored(node)
+            self._keeper.note(node)
             self._appeared(directory, name, node)
             await self._keeper.attributes.journaled()
             return node

@@ -203,7 +203,7 @@ class Files:
             entry = parent.entry(node.name)
             if entry.node is node:
                 entry.checked = entry.changed = trio.current_time()
-        self._namespace.keeper.stored(node)
+        self._namespace.keeper.note(node)
 
     async def _keep_beside(self, node: File) -> None:
         """Store a file that lost against somebody else's under a name of its own; nobody's bytes vanish."""

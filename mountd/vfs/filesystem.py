@@ -241,17 +241,28 @@ class FileSystem:
         Raises the first error that prevents it, after everything has been tried.
         """
         node = await self._resolve(path) if path and path.strip("/") else self.nodes.root
-        if isinstance(node, File):
-            return await self.files.flush(node)
+        if isinstance(node, Directory):
+            await self.sync_directory(node, progress)
+        elif isinstance(node, File):
+            await self.sync_file(node)
+
+    async def sync_file(self, node: File) -> None:
+        """Return when the store has a file and its attributes, under each of its names."""
+        await self.files.flush(node)
+        await self.attributes.flush_in({directory.key for directory, _ in node.places()})
+
+    async def sync_directory(self, node: Directory, progress: Callable[[Progress], None] | None = None) -> None:
+        """Return when the store has everything below a directory. Raises the first error, after all were tried."""
         failure = await self._sync_files(node, progress)
-        await self.attributes.flush(node.key if isinstance(node, Directory) else None)
+        await self.attributes.flush(node.key)
         if failure is not None:
             raise failure
-        return None
 
-    async def _sync_files(self, node: Node, progress: Callable[[Progress], None] | None) -> MountdError | None:
+    async def _sync_files(
+        self, directory: Directory, progress: Callable[[Progress], None] | None
+    ) -> MountdError | None:
         failure: MountdError | None = None
-        pending = self.files.pending(node if isinstance(node, Directory) else None)
+        pending = self.files.pending(directory)
         for i, (node, _) in enumerate(pending):
             if progress is not None:
                 progress(Progress(len(pending) - i, sum(p.bytes for _, p in pending[i:])))

@@ -193,13 +193,6 @@ class Keeper:
                 record["version"] = info.version
         return record
 
-    def stored(self, node: File) -> None:
-        """The store has a new version of the file: what was said of the old one is said of this, or no longer."""
-        if node.attributes.record or node.others or self._record(node, node.info) != node.attributes.record:
-            self.note(node)
-        else:
-            self.remember(node)
-
     def removed(self, directory: Directory, name: bytes, *, folder: bool = False) -> None:
         """A name is gone, and what was said of it."""
         self.attributes.change(self.sidecar(directory), component(name) + ("/" if folder else ""), None)

@@ -227,7 +227,7 @@ class Renames:
                 tree = TreeCopy(self._store, self._keeper, source, goal)
                 await self._copy(tree, goal, intent)
                 await self._changes.keep_alive(node.parent, without=node.name)
-                await self._delete_all(tree.copies, below=source)
+                await self._delete_all([*tree.copies, *tree.replaced], below=source)
                 self._journal.end(intent)
                 await tree.relink()
                 self._rebase(node, {(info.key, info.version): copy for info, copy in tree.copies.items()})
@@ -245,7 +245,7 @@ class Renames:
         try:
             await tree.run()
         except MountdError:
-            await self._undo(tree.copies.values(), goal, intent)
+            await self._undo(tree.made, goal, intent)
             raise
 
     @contextlib.asynccontextmanager

@@ -24,6 +24,8 @@ class TreeCopy:
 
     Attributes:
         copies: what was copied so far: each object of the source, and what it has become.
+        made: everything that is at the goal so far: the copies, and the sidecars written anew.
+        replaced: the sidecars of the source that were not copied but written anew.
     """
 
     def __init__(self, store: ObjectStore, keeper: Keeper, source: Key, goal: Key) -> None:
@@ -32,12 +34,16 @@ class TreeCopy:
         self._source = source
         self._goal = goal
         self.copies: dict[ObjectInfo, ObjectInfo] = {}
+        self.made: list[ObjectInfo] = []
+        self.replaced: list[ObjectInfo] = []
         self._outside: set[Key] = set()
         self._files: dict[Key, dict[Key, ObjectInfo]] = {}  # what was copied, by folder and key
 
     async def run(self) -> None:
-        """Copy. Raises the first failure; what `copies` has then is there."""
+        """Copy. Raises the first failure; what `made` has then is there."""
         found = await all_below(self._store, self._source)
+        if not self._keeper.attributes.enabled:  # sidecars are objects like others then
+            return await each(found, self._copy)
         sidecars = {info.key: info for info in found if info.key.endswith("/" + format_.NAME)}
         await each([info for info in found if info.key not in sidecars], self._copy)
         folders = {_folder(info.key) for info in found} | {self._source}
@@ -45,6 +51,7 @@ class TreeCopy:
             if not info.key.endswith("/"):
                 self._files.setdefault(_folder(info.key), {})[info.key] = info
         await each(sorted(folders), lambda folder: self._describe(folder, sidecars.get(format_.key_in(folder))))
+        return None
 
     async def relink(self) -> None:
         """Tell other names of linked files, outside the tree, where the ones inside are now."""
@@ -62,7 +69,9 @@ class TreeCopy:
         return Key(self._goal + key[len(self._source) :]) if key.startswith(self._source) else key
 
     async def _copy(self, info: ObjectInfo) -> None:
-        self.copies[info] = await self._store.copy(info, self.moved(info.key))
+        copy = await self._store.copy(info, self.moved(info.key))
+        self.copies[info] = copy
+        self.made.append(copy)
 
     async def _describe(self, folder: Key, sidecar: ObjectInfo | None) -> None:
         """Write the new directory's sidecar: versions are new, and times are not those of the copying."""
@@ -80,12 +89,11 @@ class TreeCopy:
             mtime = self._keeper.remembered(info)
             if "mtime" not in described.get(name, {}) and abs(mtime - copy.mtime_ns) > TOLERANCE:
                 described[name] = described.get(name, {}) | {"mtime": mtime, "version": copy.version}
-        target = format_.key_in(self.moved(folder))
         if described:
-            made = await self._store.put(target, format_.encode(described), expect=ABSENT)
-            self.copies[sidecar or ObjectInfo(Key(""), 0, 0, ABSENT)] = made
-        elif sidecar is not None:
-            self.copies[sidecar] = ObjectInfo(target, 0, 0, ABSENT)
+            target = format_.key_in(self.moved(folder))
+            self.made.append(await self._store.put(target, format_.encode(described), expect=ABSENT))
+        if sidecar is not None:
+            self.replaced.append(sidecar)
         return None
 
     def _record(self, key: Key, record: Record) -> Record:

@@ -1,6 +1,7 @@
 """What random operations have found (`tests/model`), each as the shortest way there."""
 
 import os
+import time
 
 import pytest
 
@@ -31,3 +32,39 @@ def test_a_directory_lasts_when_its_last_file_was_never_stored(host, s3_store):
         (mount / "a" / "c").unlink()
     found = s3_store.client.list_objects_v2(Bucket=s3_store.bucket)
     assert [each["Key"] for each in found.get("Contents", ())] == ["a/"]
+
+
+@pytest.mark.parametrize("attributes", ["on", "off"])
+def test_a_directory_of_old_objects_can_be_renamed(host, store, attributes):
+    """What was to tell the copies' times was deleted under a key that no object can have, so the rename failed."""
+    for key in ("a/one", "a/b/two", "a/b/c/three"):
+        store.put(key, key.encode())
+    time.sleep(2.5)  # older than the difference between a copy's time and its object's that is not recorded
+    mount = host.mount(store, "--attributes", attributes)
+    before = (mount / "a" / "b" / "two").stat().st_mtime_ns
+    (mount / "a").rename(mount / "d")
+    assert {"d/one", "d/b/two", "d/b/c/three"} <= set(store.keys())
+    assert not [key for key in store.keys() if key.startswith("a/")]
+    assert (mount / "d" / "b" / "two").read_bytes() == b"a/b/two"
+    assert mount.status()["errors"] == []
+    if attributes == "on":
+        assert (mount / "d" / "b" / "two").stat().st_mtime_ns == before
+    else:
+        assert all(".mountd" not in key for key in store.keys())
+
+
+def test_sidecars_are_left_alone_with_attributes_off(host, store):
+    """Renames went on reading and writing them."""
+    host.mount(store)
+    mount = host.mounted()
+    (mount / "a").mkdir()
+    (mount / "a" / "file").write_bytes(b"bytes")
+    (mount / "a" / "file").chmod(0o600)
+    mount.unmount()
+    before = store.get("a/.mountd-attributes.json")
+    mount = host.mount(store, "--attributes", "off")
+    (mount / "a" / "file").rename(mount / "a" / "other")
+    assert store.get("a/.mountd-attributes.json") == before
+    (mount / "a").rename(mount / "b")
+    host.run("sync", mount.path)
+    assert store.get("b/.mountd-attributes.json") == before
