@@ -120,6 +120,7 @@ class MountSettings:
     freshness: float = _setting(1.0, units.parse_duration, "how long what is known of the store is taken as true")
     cache_size: int = _setting(10 * GiB, units.parse_size, "local disk space for bytes that are also in the store")
     part_size: int = _setting(8 * MiB, units.parse_size, "bytes per request, both ways")
+    copy_limit: int = _setting(5 * GiB, units.parse_size, "S3: larger objects are copied in parts")
     prefetch_limit: int = _setting(64 * MiB, units.parse_size, "how far ahead of a sequential reader to fetch")
     request_deadline: float = _setting(60.0, units.parse_time_limit, "time for one request to the store")
     retry_budget: float = _setting(30.0, units.parse_duration, "how long a failing request is tried again")

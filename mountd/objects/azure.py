@@ -6,15 +6,16 @@ again instead of sent. https://learn.microsoft.com/rest/api/storageservices/unde
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import secrets
 import weakref
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import trio
 from azure.core import MatchConditions
 from azure.core import exceptions as azure_errors
-from azure.storage.blob import BlobBlock, ContentSettings
+from azure.storage.blob import ContentSettings
 from azure.storage.blob.aio import BlobPrefix
 
 from mountd.errors import (
@@ -28,7 +29,11 @@ from mountd.errors import (
     Unsupported,
     VersionChanged,
 )
+from mountd.objects import azure_values as values
+from mountd.objects.azure_upload import BlockUpload
 from mountd.objects.checking import list_one
+from mountd.objects.described import Description, Descriptions
+from mountd.objects.http_status import of_status
 from mountd.objects.interface import (
     ABSENT,
     Buffer,
@@ -41,10 +46,11 @@ from mountd.objects.interface import (
     Upload,
     Version,
 )
-from mountd.objects.media import content_type
+from mountd.objects.media import content_type, retyped
+from mountd.objects.preconditions import deleting
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from mountd.objects.bridge import Bridge
 
@@ -69,17 +75,8 @@ _CODES: dict[str, type[MountdError]] = {
     "InternalError": Unavailable,
     "APINotImplemented": Unsupported,
 }
-_STATUS: dict[int, type[MountdError]] = {
-    401: BadCredentials,
-    403: Denied,
-    404: NotFound,
-    408: Unavailable,
-    412: VersionChanged,
-    429: Throttled,
-    501: Unsupported,
-    503: Throttled,
-}
 _INVALID_RANGE = 416
+_NEVER = Version("0x0")  # the version of a blob that never was
 
 
 class AzureStore:
@@ -88,9 +85,7 @@ class AzureStore:
     `filesystem` is an asynchronous `adlfs.AzureBlobFileSystem` on the bridge's loop.
     """
 
-    def __init__(
-        self, filesystem: Any, bridge: Bridge, *, container: str, prefix: str, read_only: bool = False
-    ) -> None:
+    def __init__(self, filesystem: Any, bridge: Bridge, *, container: str, prefix: str, read_only: bool) -> None:
         self._fs = filesystem
         self._bridge = bridge
         self.container = container
@@ -106,17 +101,59 @@ class AzureStore:
             max_key_bytes=1024 - len(prefix.encode()),
             min_part=1,
             max_part=4000 * MiB,
+            max_copy_part=5 * 1024 * 1024 * MiB,
             max_parts=50_000,
         )
+        self._described = Descriptions(self._ask_description)
 
     async def check(self) -> None:
         """List one key. Raises NotFound without the container, BadCredentials, Denied, Unavailable."""
         where = f"abfs://{self.container}/{self.prefix}"
         await list_one(self, where=where, missing=f"container {self.container!r}")
+        if not self.capabilities.read_only:
+            await self._find_out_rights()
+
+    async def _find_out_rights(self) -> None:
+        """Find out what the credentials allow: changes of a version of a blob that never was change nothing."""
+        probe = Key(f".mountd-probe-{secrets.token_hex(8)}")
+
+        async def denied(act: Callable[[Any], Awaitable[Any]]) -> bool:
+            try:
+                await self.call(probe, act)
+            except Denied:
+                return True
+            except (NotFound, VersionChanged, Unsupported, StoreFailure):
+                return False
+            return False
+
+        writing = await denied(lambda blob: blob.upload_blob(b"", overwrite=True, **values.condition(_NEVER)))
+        deleting_ = await denied(lambda blob: blob.delete_blob(**values.condition(_NEVER)))
+        self.capabilities = replace(self.capabilities, read_only=writing, denied_writing=writing, deletes=not deleting_)
 
     async def stat(self, key: Key) -> ObjectInfo:
-        properties = await self._call(key, lambda blob: blob.get_blob_properties())
-        return _info(key, properties.size, properties)
+        properties = await self.call(key, lambda blob: blob.get_blob_properties())
+        found = values.info(key, properties.size, properties)
+        self._described.remember(key, found.version, values.description(properties))
+        return found
+
+    async def _ask_description(self, key: Key, version: Version) -> Description:
+        return values.description(
+            await self.call(key, lambda blob: blob.get_blob_properties(**values.condition(version)))
+        )
+
+    async def _description(self, key: Key, replaces: Version | None) -> Description:
+        """Return what a blob is to carry that replaces a version, or is new, as arguments of its upload."""
+        described = await self._described.of(key, replaces)
+        if described is None:
+            return {"content_settings": ContentSettings(content_type=content_type(key))}
+        return await self._with_tags(key, described)
+
+    async def _with_tags(self, key: Key, described: Description) -> Description:
+        """Return a description with the tags themselves, of which properties tell only how many there are."""
+        carried = {name: value for name, value in described.items() if name != "tag_count"}
+        if described.get("tag_count"):
+            carried["tags"] = await self.call(key, lambda blob: blob.get_blob_tags())
+        return carried
 
     async def list_page(
         self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000
@@ -136,54 +173,78 @@ class AzureStore:
                 if isinstance(item, BlobPrefix):
                     prefixes.append(Key(name))
                 elif name:
-                    objects.append(_info(Key(name), item.size, item))
+                    objects.append(values.info(Key(name), item.size, item))
         return ListPage(objects, prefixes, pages.continuation_token or None)
 
     async def read_range(self, key: Key, start: int, length: int, *, version: Version | None = None) -> Chunk:
-        condition = _condition(version)
+        options = values.condition(version)
 
         async def read(blob: Any) -> Chunk:
             try:
-                stream = await blob.download_blob(offset=start, length=length, max_concurrency=1, **condition)
+                stream = await blob.download_blob(offset=start, length=length, max_concurrency=1, **options)
                 data: bytes = await stream.readall()
             except azure_errors.HttpResponseError as exc:
                 if exc.status_code != _INVALID_RANGE:
                     raise
-                properties = await blob.get_blob_properties(**condition)
-                return Chunk(b"", _info(key, properties.size, properties))
+                properties = await blob.get_blob_properties(**options)
+                return Chunk(b"", values.info(key, properties.size, properties))
             size = int(str(stream.properties.content_range or f"/{len(data)}").rpartition("/")[2])
             if len(data) != max(0, min(length, size - start)):
                 raise Unavailable(f"{key}: the body ended after {len(data)} bytes")
-            return Chunk(data, _info(key, size, stream.properties))
+            return Chunk(data, values.info(key, size, stream.properties))
 
-        chunk: Chunk = await self._call(key, read)
+        chunk: Chunk = await self.call(key, read)
         return chunk
 
     async def put(self, key: Key, data: Buffer, *, expect: Version | None = None) -> ObjectInfo:
-        options: dict[str, Any] = {"overwrite": expect != ABSENT} | (_condition(expect) if expect else {})
-        options["content_settings"] = ContentSettings(content_type=content_type(key))
-        answer = await self._call(key, lambda blob: blob.upload_blob(bytes(data), length=len(data), **options))
-        return _made(key, len(data), answer)
+        described = await self._description(key, expect)
+        options: dict[str, Any] = (
+            {"overwrite": expect != ABSENT} | (values.condition(expect) if expect else {}) | described
+        )
+        answer = await self.call(key, lambda blob: blob.upload_blob(bytes(data), length=len(data), **options))
+        return self.made(key, len(data), answer, described)
+
+    def made(self, key: Key, size: int, answer: Mapping[str, Any], described: Description) -> ObjectInfo:
+        """Return what a write has made, and remember what it carries."""
+        made = values.made(key, size, answer)
+        kept = {name: value for name, value in described.items() if name != "tags"}
+        self._described.remember(key, made.version, kept | {"tag_count": len(described.get("tags", ()))})
+        return made
 
     async def copy(
         self, source: ObjectInfo, target: Key, *, expect: Version | None = None, match: bool = True
     ) -> ObjectInfo:
-        options = _condition(expect)
+        options = values.condition(expect)
+        described = await self._described.of(source.key, source.version if match else None) or {}
+        if described.get("standard_blob_tier"):
+            options["standard_blob_tier"] = described["standard_blob_tier"]
+        if described.get("tag_count"):
+            options["tags"] = (await self._with_tags(source.key, described))["tags"]
         if match:
-            options |= {"source_etag": _quoted(source.version), "source_match_condition": MatchConditions.IfNotModified}
-        url = self._blob(source.key).url
-        answer = await self._call(target, lambda blob: blob.start_copy_from_url(url, **options))
+            options |= {
+                "source_etag": values.quoted(source.version),
+                "source_match_condition": MatchConditions.IfNotModified,
+            }
+        url = self.blob(source.key).url
+        answer = await self.call(target, lambda blob: blob.start_copy_from_url(url, **options))
         if answer.get("copy_status", "success") != "success":
             await self._copied(target)
+        settings = described.get("content_settings")
+        kind = retyped(settings.content_type, source.key, target) if settings is not None else None
+        if settings is not None and kind is not None:
+            await self._retype(target, settings, kind)
         found = await self.stat(target)
         return ObjectInfo(target, source.size if match else found.size, found.mtime_ns, found.version)
 
+    async def _retype(self, key: Key, settings: ContentSettings, kind: str) -> None:
+        """Give a copy another content type; a copy always begins with that of its source."""
+        changed = values.settings(settings, content_type=kind)
+        await self.call(key, lambda blob: blob.set_http_headers(changed))
+
     async def _copied(self, key: Key) -> None:
         """Wait for a copy that the service carries out in its own time."""
-        import trio
-
         while True:
-            state = (await self._call(key, lambda blob: blob.get_blob_properties())).copy.status
+            state = (await self.call(key, lambda blob: blob.get_blob_properties())).copy.status
             if state == "success":
                 return
             if state in ("failed", "aborted"):
@@ -191,106 +252,31 @@ class AzureStore:
             await trio.sleep(0.2)
 
     async def delete(self, key: Key, *, expect: Version | None = None) -> None:
-        named = expect is not None and expect != ABSENT
-        try:
-            await self._call(key, lambda blob: blob.delete_blob(**_condition(expect if named else None)))
-        except NotFound as exc:
-            if named:
-                raise VersionChanged(f"{key} is gone") from exc
+        async with deleting(key, expect) as named:
+            await self.call(key, lambda blob: blob.delete_blob(**values.condition(named)))
 
-    async def open_upload(self, key: Key) -> Upload:
-        return _BlockUpload(self, key)
+    async def delete_many(self, versions: Mapping[Key, Version | None]) -> None:
+        raise Unsupported("blobs are deleted one by one")
+
+    async def open_upload(self, key: Key, *, replaces: Version | None = None) -> Upload:
+        return BlockUpload(self, key, await self._description(key, replaces))
 
     async def aclose(self) -> None:
         """Close the connections."""
         _detach_finalizers(self._fs)
         await self._bridge.call(self._fs.service_client.close)
 
-    def _blob(self, key: Key) -> Any:
+    def blob(self, key: Key) -> Any:
+        """Return the client of one blob."""
         return self._fs.service_client.get_blob_client(self.container, self.prefix + key)
 
-    async def _call(self, key: Key, act: Callable[[Any], Awaitable[Any]]) -> Any:
+    async def call(self, key: Key, act: Callable[[Any], Awaitable[Any]]) -> Any:
+        """Do something with the client of a blob. Raises the classes of `mountd.errors`."""
         return await self._bridge.call(self._run, key, act)
 
     async def _run(self, key: Key, act: Callable[[Any], Awaitable[Any]]) -> Any:
         with domain_errors(key):
-            return await act(self._blob(key))
-
-
-class _BlockUpload:
-    """Staged blocks; what is not committed the service removes after a week."""
-
-    def __init__(self, store: AzureStore, key: Key) -> None:
-        self._store = store
-        self._key = key
-        self._id = secrets.token_hex(8)
-        self._blocks: dict[int, list[str]] = {}
-        self._sizes: dict[int, int] = {}
-        self._committed: list[tuple[int, int, str]] | None = None  # offset, size, id
-
-    async def put_part(self, number: int, offset: int, data: Buffer) -> None:
-        block = self._block(number)
-        await self._store._call(self._key, lambda blob: blob.stage_block(block, bytes(data), length=len(data)))
-        self._blocks[number], self._sizes[number] = [block], len(data)
-
-    async def copy_part(self, number: int, offset: int, source: ObjectInfo, start: int, length: int) -> None:
-        blocks = await self._kept(source, start, length)
-        if not blocks:
-            blocks = [self._block(number)]
-            url = self._store._blob(source.key).url
-            options = {"source_etag": _quoted(source.version), "source_match_condition": MatchConditions.IfNotModified}
-            await self._store._call(
-                self._key, lambda blob: blob.stage_block_from_url(blocks[0], url, start, length, **options)
-            )
-        self._blocks[number], self._sizes[number] = blocks, length
-
-    def _block(self, number: int) -> str:
-        return base64.b64encode(f"{self._id}{number:08}".encode()).decode()  # all ids of a blob have one length
-
-    async def _kept(self, source: ObjectInfo, start: int, length: int) -> list[str]:
-        """Return the ids of the committed blocks that are exactly this range, none where there are none."""
-        if source.key != self._key:
-            return []
-        if self._committed is None:
-            committed, _ = await self._store._call(self._key, lambda blob: blob.get_block_list("committed"))
-            offset, self._committed = 0, []
-            for block in committed:
-                self._committed.append((offset, block.size, block.id))
-                offset += block.size
-        inside = [(o, size, block) for o, size, block in self._committed if start <= o and o + size <= start + length]
-        return [block for _, _, block in inside] if sum(size for _, size, _ in inside) == length else []
-
-    async def complete(self, numbers: Sequence[int], *, expect: Version | None = None) -> ObjectInfo:
-        blocks = [BlobBlock(block_id=block) for number in numbers for block in self._blocks[number]]
-        size = sum(self._sizes[number] for number in numbers)
-        options = _condition(expect) | {"content_settings": ContentSettings(content_type=content_type(self._key))}
-        answer = await self._store._call(self._key, lambda blob: blob.commit_block_list(blocks, **options))
-        return _made(self._key, size, answer)
-
-    async def abort(self) -> None:
-        self._blocks.clear()
-
-
-def _condition(version: Version | None) -> dict[str, Any]:
-    if version is None:
-        return {}
-    if version == ABSENT:
-        return {"match_condition": MatchConditions.IfMissing}
-    return {"etag": _quoted(version), "match_condition": MatchConditions.IfNotModified}
-
-
-def _quoted(version: Version) -> str:
-    return f'"{version}"'
-
-
-def _info(key: Key, size: int, properties: Any) -> ObjectInfo:
-    seconds = int(properties.last_modified.timestamp())
-    return ObjectInfo(key, size, seconds * 1_000_000_000, Version(properties.etag.strip('"')))
-
-
-def _made(key: Key, size: int, answer: Mapping[str, Any]) -> ObjectInfo:
-    seconds = int(answer["last_modified"].timestamp())
-    return ObjectInfo(key, size, seconds * 1_000_000_000, Version(answer["etag"].strip('"')))
+            return await act(self.blob(key))
 
 
 def _detach_finalizers(filesystem: Any) -> None:
@@ -307,11 +293,10 @@ def domain_errors(what: str) -> Iterator[None]:
     try:
         yield
     except azure_errors.HttpResponseError as exc:
-        code = str(getattr(exc, "error_code", None) or "")
-        code = getattr(getattr(exc, "error_code", None), "value", code)
-        status = exc.status_code or 0
-        kind = _CODES.get(code) or _STATUS.get(status) or (Unavailable if status >= 500 else StoreFailure)
-        raise kind(f"{what}: {code or status}: {(exc.message or '').splitlines()[0] if exc.message else ''}") from exc
+        named = getattr(exc, "error_code", None) or ""
+        code, status = str(getattr(named, "value", named)), exc.status_code or 0
+        said = (exc.message or "").partition("\n")[0]
+        raise (_CODES.get(code) or of_status(status))(f"{what}: {code or status}: {said}") from exc
     except azure_errors.AzureError as exc:
         raise Unavailable(f"{what}: {exc}") from exc
     except (TimeoutError, OSError) as exc:

@@ -6,6 +6,7 @@ checked after it. What a service can do beyond this deserves a module of its own
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import os
@@ -163,21 +164,22 @@ class FsspecStore:
             return await self._remove_folder(key)
         if expect not in (None, ABSENT):
             await look(self, key, expect)
-        try:
+        with contextlib.suppress(NotFound):
             await self._ask("rm_file", self._path(key))
-        except NotFound:
-            return None
+        return None
 
     async def _remove_folder(self, key: Key) -> None:
         """Remove a folder that is empty; one with entries goes on existing without its marker."""
-        if (await self.list_page(key)).prefixes or len((await self.list_page(key)).objects) > 1:
+        page = await self.list_page(key)
+        if page.prefixes or len(page.objects) > 1:
             return
-        try:
+        with contextlib.suppress(NotFound, Unsupported):
             await self._ask("rmdir", self._path(key))
-        except (NotFound, Unsupported):
-            return
 
-    async def open_upload(self, key: Key) -> Upload:
+    async def delete_many(self, versions: Mapping[Key, Version | None]) -> None:
+        raise Unsupported("this store deletes one by one")
+
+    async def open_upload(self, key: Key, *, replaces: Version | None = None) -> Upload:
         async def send(path: str, size: int, expect: Version | None) -> ObjectInfo:
             await look(self, key, expect)
             await self._in_folder(key, lambda: self._ask("put_file", path, self._path(key)))

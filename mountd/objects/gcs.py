@@ -9,6 +9,7 @@ import datetime
 import io
 import json
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -17,16 +18,17 @@ import google.auth.exceptions
 
 from mountd.errors import (
     BadCredentials,
-    Denied,
     MountdError,
     NotFound,
     StoreFailure,
-    Throttled,
     Unavailable,
     Unsupported,
     VersionChanged,
 )
 from mountd.objects.checking import list_one
+from mountd.objects.described import Description, Descriptions
+from mountd.objects.gcs_upload import PARTS, ComposedUpload, KeptParts
+from mountd.objects.http_status import of_status
 from mountd.objects.interface import (
     ABSENT,
     Buffer,
@@ -34,32 +36,34 @@ from mountd.objects.interface import (
     Chunk,
     Key,
     ListPage,
+    MiB,
     ObjectInfo,
     Upload,
     Version,
 )
-from mountd.objects.media import content_type
-from mountd.objects.preconditions import look, require
+from mountd.objects.media import UNKNOWN, content_type, retyped
+from mountd.objects.preconditions import deleting, look, require
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mountd.objects.bridge import Bridge
 
-# Parts of uploads are objects until they are composed; names that begin like this are not shown by mounts.
-PARTS = ".mountd-parts/"
-COMPOSE_MAX = 32
 _FIELDS = "name,size,generation,updated"
-
-_STATUS: dict[int, type[MountdError]] = {
-    401: BadCredentials,
-    403: Denied,
-    404: NotFound,
-    408: Unavailable,
-    409: Unavailable,
-    412: VersionChanged,
-    429: Throttled,
-}
+# What an object carries besides its bytes, as far as requests that replace it can carry it on.
+_DESCRIBED = (
+    "cacheControl",
+    "contentDisposition",
+    "contentEncoding",
+    "contentLanguage",
+    "contentType",
+    "customTime",
+    "kmsKeyName",
+    "metadata",
+    "storageClass",
+)
+_WRITING = "storage.objects.create"
+_DELETING = "storage.objects.delete"
 
 
 class GcsStore:
@@ -68,7 +72,7 @@ class GcsStore:
     `filesystem` is an asynchronous `gcsfs.GCSFileSystem` on the bridge's loop.
     """
 
-    def __init__(self, filesystem: Any, bridge: Bridge, *, bucket: str, prefix: str, read_only: bool = False) -> None:
+    def __init__(self, filesystem: Any, bridge: Bridge, *, bucket: str, prefix: str, read_only: bool) -> None:
         self._fs = filesystem
         self._bridge = bridge
         self.bucket = bucket
@@ -82,15 +86,44 @@ class GcsStore:
             conditional_copy=self._decides,
             conditional_delete=self._decides,
             versioned_read=True,
+            part_copy=True,  # of whole objects, and of ranges that are still there as parts
             read_only=read_only,
             max_key_bytes=1024 - len(prefix.encode()),
             min_part=1,
+            max_copy_part=5 * 1024 * 1024 * MiB,
         )
+        self._described = Descriptions(self._ask_description)
+        self.kept = KeptParts(self)
 
     async def check(self) -> None:
         """List one key. Raises NotFound without the bucket, BadCredentials, Denied, Unavailable."""
         where = f"gs://{self.bucket}/{self.prefix}"
         await list_one(self, where=where, missing=f"bucket {self.bucket!r}")
+        if self._decides and not self.capabilities.read_only:
+            await self._find_out_rights()
+        if not self.capabilities.read_only and self.capabilities.deletes:
+            await self.kept.sweep()
+
+    async def _find_out_rights(self) -> None:
+        """Ask what the credentials allow. https://cloud.google.com/storage/docs/json_api/v1/buckets/testIamPermissions"""
+        path = f"b/{quote(self.bucket)}/iam/testPermissions?permissions={_WRITING}&permissions={_DELETING}"
+        try:
+            granted = (await self._json("GET", path, what=self.bucket)).get("permissions", ())
+        except (NotFound, Unsupported, StoreFailure):
+            return
+        if not self.prefix or granted:  # rights to a prefix alone are not seen when the bucket is asked about
+            denied = _WRITING not in granted
+            self.capabilities = replace(
+                self.capabilities, read_only=denied, denied_writing=denied, deletes=_DELETING in granted
+            )
+
+    async def _ask_description(self, key: Key, version: Version) -> Description:
+        params = {"fields": ",".join(_DESCRIBED), "generation": version}
+        return dict(await self._json("GET", self._object(key), what=key, params=params))
+
+    async def _description(self, key: Key, replaces: Version | None) -> Description:
+        """Return what an object is to carry that replaces a version, or is new."""
+        return await self._described.of(key, replaces) or {"contentType": content_type(key)}
 
     async def stat(self, key: Key) -> ObjectInfo:
         return self._info(await self._json("GET", self._object(key), what=key, params={"fields": _FIELDS}))
@@ -116,7 +149,8 @@ class GcsStore:
     async def _read_range(self, key: Key, start: int, length: int, version: Version | None) -> Chunk:
         # A generation that is named is also read when it is not the current one, where the bucket keeps versions.
         params = {"alt": "media"} | ({} if version is None else {"generation": version})
-        headers = {"Range": f"bytes={start}-{start + length - 1}", "Accept-Encoding": "identity"}
+        # Asked for otherwise, the service would unpack what is stored packed (`contentEncoding: gzip`).
+        headers = {"Range": f"bytes={start}-{start + length - 1}", "Accept-Encoding": "gzip"}
         try:
             status, answer, data = await self._send("GET", self._object(key), key, params=params, headers=headers)
         except NotFound as exc:
@@ -143,24 +177,24 @@ class GcsStore:
         await self._send("GET", self._object(key), key, params={"fields": "name"})
 
     async def put(self, key: Key, data: Buffer, *, expect: Version | None = None) -> ObjectInfo:
-        return await self._put(key, data, expect)
-
-    async def _put(self, key: Key, data: Buffer, expect: Version | None) -> ObjectInfo:
         boundary = secrets.token_hex(16)
-        described = json.dumps({"name": self.prefix + key, "contentType": content_type(key)}).encode()
+        described = await self._description(key, expect)
+        resource = json.dumps({"name": self.prefix + key, **_resource(described)}).encode()
         body = b"".join(
             (
                 f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n".encode(),
-                described,
-                f"\r\n--{boundary}\r\nContent-Type: {content_type(key)}\r\n\r\n".encode(),
+                resource,
+                f"\r\n--{boundary}\r\nContent-Type: {described.get('contentType', UNKNOWN)}\r\n\r\n".encode(),
                 data,
                 f"\r\n--{boundary}--\r\n".encode(),
             )
         )
         url = f"{self._fs._location}/upload/storage/v1/b/{quote(self.bucket)}/o"
-        params = {"uploadType": "multipart", "fields": _FIELDS} | _condition(expect)
+        params = {"uploadType": "multipart", "fields": _FIELDS} | _condition(expect) | _key_of(described, "kmsKeyName")
         headers = {"Content-Type": f"multipart/related; boundary={boundary}"}
-        return self._info(await self._json("POST", url, what=key, params=params, headers=headers, data=body))
+        made = self._info(await self._json("POST", url, what=key, params=params, headers=headers, data=body))
+        self._described.remember(key, made.version, described)
+        return made
 
     async def copy(
         self, source: ObjectInfo, target: Key, *, expect: Version | None = None, match: bool = True
@@ -170,37 +204,58 @@ class GcsStore:
         await self._look(target, expect)
         path = f"{self._object(source.key)}/rewriteTo/{self._object(target)}"
         params = _condition(expect) | ({"ifSourceGenerationMatch": source.version} if match else {})
+        described = await self._described.of(source.key, source.version if match else None)
+        kind = retyped((described or {}).get("contentType"), source.key, target)
+        carried = (described or {}) | ({"contentType": kind} if kind else {})
+        params |= _key_of(carried, "destinationKmsKeyName")
         token: dict[str, str] = {}
         while True:  # large objects, or ones that change their storage class, take several requests
-            answer = await self._json("POST", path, what=target, params=params | token)
+            answer = await self._json(
+                "POST", path, what=target, params=params | token, payload=_resource(carried) or None
+            )
             if answer.get("done", True):
                 return self._info(answer["resource"])
             token = {"rewriteToken": answer["rewriteToken"]}
 
     async def delete(self, key: Key, *, expect: Version | None = None) -> None:
-        named = expect is not None and expect != ABSENT
-        await self._look(key, expect if named else None)
-        try:
-            await self._bridge.call(
-                self._send, "DELETE", self._object(key), key, params=_condition(expect if named else None)
-            )
-        except NotFound as exc:
-            if named:
-                raise VersionChanged(f"{key} is gone") from exc
+        async with deleting(key, expect) as named:
+            await self._look(key, named)
+            await self._bridge.call(self._send, "DELETE", self._object(key), key, params=_condition(named))
 
-    async def open_upload(self, key: Key) -> Upload:
-        return _ComposedUpload(self, key)
+    async def delete_many(self, versions: Mapping[Key, Version | None]) -> None:
+        raise Unsupported("Google Cloud Storage deletes one by one")
 
-    async def compose(self, sources: Sequence[Key], target: Key, *, expect: Version | None) -> ObjectInfo:
-        """Make `target` out of up to 32 objects, one after the other."""
-        await self._look(target, expect)
+    async def open_upload(self, key: Key, *, replaces: Version | None = None) -> Upload:
+        return ComposedUpload(self, key, await self._description(key, replaces))
+
+    async def compose(
+        self, sources: Sequence[ObjectInfo], target: Key, described: Description, *, expect: Version | None
+    ) -> ObjectInfo:
+        """Make `target` out of up to 32 objects, each in the version named, one after the other."""
+        if not self._decides and not target.startswith(PARTS):
+            return await self._compose_aside(sources, target, described, expect=expect)
         body = {
-            "sourceObjects": [{"name": self.prefix + source} for source in sources],
-            "destination": {"contentType": content_type(target)},
+            "sourceObjects": [
+                {"name": self.prefix + source.key, "objectPreconditions": {"ifGenerationMatch": source.version}}
+                for source in sources
+            ],
+            "destination": _resource(described),
         }
-        params = {"fields": _FIELDS} | _condition(expect)
+        params = {"fields": _FIELDS} | _condition(expect) | _key_of(described, "kmsKeyName")
         answer = await self._json("POST", f"{self._object(target)}/compose", what=target, params=params, payload=body)
-        return self._info(answer)
+        made = self._info(answer)
+        self._described.remember(target, made.version, described)
+        return made
+
+    async def _compose_aside(
+        self, sources: Sequence[ObjectInfo], target: Key, described: Description, *, expect: Version | None
+    ) -> ObjectInfo:
+        """Compose under another key and copy: fake-gcs-server leaves the generation as it was when it composes."""
+        composed = await self.compose(sources, Key(f"{PARTS}{secrets.token_hex(12)}"), described, expect=None)
+        try:
+            return await self.copy(composed, target, expect=expect)
+        finally:
+            await self.delete(composed.key)
 
     async def _look(self, key: Key, expect: Version | None) -> None:
         """Check a precondition that the service may ignore. Raises VersionChanged."""
@@ -208,7 +263,8 @@ class GcsStore:
             await look(self, key, expect)
 
     async def aclose(self) -> None:
-        """Close the connections."""
+        """Delete the parts that were kept, and close the connections."""
+        await self.kept.clear()
         session = getattr(self._fs, "_session", None)
         if session is not None:
             await self._bridge.call(session.close)
@@ -250,6 +306,7 @@ class GcsStore:
                 params=self._fs._get_params(dict(params or {})),
                 headers=self._fs._get_headers(dict(headers or {})),
                 data=io.BytesIO(data) if data else None,
+                auto_decompress=path.startswith("http") or (params or {}).get("alt") != "media",
             ) as answer:
                 body = await answer.read()
                 if answer.status >= 400 and answer.status != 416:
@@ -259,45 +316,6 @@ class GcsStore:
             raise BadCredentials(f"{what}: {exc}") from exc
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             raise Unavailable(f"{what}: {type(exc).__name__}: {exc}") from exc
-
-
-class _ComposedUpload:
-    """Parts are objects of their own until they are composed into one, and then deleted."""
-
-    def __init__(self, store: GcsStore, key: Key) -> None:
-        self._store = store
-        self._key = key
-        self._folder = f"{PARTS}{secrets.token_hex(12)}/"
-        self._made: set[Key] = set()
-
-    async def put_part(self, number: int, offset: int, data: Buffer) -> None:
-        part = self._part(f"{number:05}")
-        self._made.add(part)
-        await self._store.put(part, data)
-
-    async def copy_part(self, number: int, offset: int, source: ObjectInfo, start: int, length: int) -> None:
-        raise Unsupported("Google Cloud Storage cannot copy a part of an object")
-
-    async def complete(self, numbers: Sequence[int], *, expect: Version | None = None) -> ObjectInfo:
-        parts = [self._part(f"{number:05}") for number in numbers]
-        level = 0
-        while len(parts) > COMPOSE_MAX:
-            level += 1
-            groups = [parts[i : i + COMPOSE_MAX] for i in range(0, len(parts), COMPOSE_MAX)]
-            parts = [self._part(f"{level}-{i:05}") for i in range(len(groups))]
-            self._made.update(parts)
-            for group, part in zip(groups, parts, strict=True):
-                await self._store.compose(group, part, expect=None)
-        info = await self._store.compose(parts, self._key, expect=expect)
-        await self.abort()
-        return info
-
-    async def abort(self) -> None:
-        while self._made:
-            await self._store.delete(self._made.pop())
-
-    def _part(self, name: str) -> Key:
-        return Key(self._folder + name)
 
 
 def _encoded(url: str) -> Any:
@@ -323,5 +341,14 @@ def _failure(status: int, body: bytes, what: str) -> MountdError:
         message = error if isinstance(error, str) else error.get("message", "")
     except (ValueError, KeyError, TypeError, AttributeError):
         message = body[:200].decode("utf-8", "replace")
-    kind = _STATUS.get(status) or (Unavailable if status >= 500 else StoreFailure)
-    return kind(f"{what}: {message or f'HTTP status {status}'}")
+    return of_status(status)(f"{what}: {message or f'HTTP status {status}'}")
+
+
+def _key_of(described: Description, parameter: str) -> dict[str, str]:
+    """Return the parameter of a request that names the key of encryption; answers name a version of it."""
+    name = described.get("kmsKeyName", "").partition("/cryptoKeyVersions/")[0]
+    return {parameter: name} if name else {}
+
+
+def _resource(described: Description) -> Description:
+    return {name: value for name, value in described.items() if name != "kmsKeyName"}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NewType, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 Buffer = bytes | bytearray | memoryview
 Key = NewType("Key", str)
@@ -57,10 +57,18 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a store can do, and its limits in bytes.
+    """What a store can do, and its limits in bytes. What depends on the service is right after `check`.
 
-    `conditional_*`: the store itself refuses when the precondition does not hold. Without it the implementation checks
-    first and then acts, which leaves a window; users are told.
+    Attributes:
+        conditional_create, conditional_put, conditional_copy, conditional_delete: the store itself refuses when the
+            precondition does not hold. Without it the implementation checks first and then acts, which leaves a
+            window; users are told.
+        versioned_read: a read that names a version never gets another one.
+        part_copy: parts of an upload can be taken from an object inside the store, up to `max_copy_part` each.
+        batch_delete: `delete_many` can be used.
+        deletes: the credentials allow deleting, as far as is known.
+        read_only: nothing can be changed; `denied_writing`: because the credentials do not allow it.
+        min_part, max_part, max_parts: what parts of uploads may be.
     """
 
     conditional_create: bool = False
@@ -69,10 +77,14 @@ class Capabilities:
     conditional_delete: bool = False
     versioned_read: bool = False
     part_copy: bool = False
+    batch_delete: bool = False
+    deletes: bool = True
     read_only: bool = False
+    denied_writing: bool = False
     max_key_bytes: int = 1024
     min_part: int = 5 * MiB
     max_part: int = 5 * 1024 * MiB
+    max_copy_part: int = 512 * MiB
     max_parts: int = 10_000
     max_object: int = 5 * 1024 * 1024 * MiB
 
@@ -131,21 +143,32 @@ class ObjectStore(Protocol):
         """
 
     async def put(self, key: Key, data: Buffer, *, expect: Version | None = None) -> ObjectInfo:
-        """Store the object in one request, all or nothing."""
+        """Store the object in one request, all or nothing.
+
+        One that replaces the version `expect` keeps what the service says of that besides its bytes: content type, user
+        metadata, tags, storage class, encryption.
+        """
 
     async def copy(
         self, source: ObjectInfo, target: Key, *, expect: Version | None = None, match: bool = True
     ) -> ObjectInfo:
-        """Copy inside the store. `match`: only if the source is still in its version, else VersionChanged.
+        """Copy inside the store, with what the service says of the object besides its bytes.
 
-        Raises NotFound when the source is gone.
+        `match`: only if the source is still in its version, else VersionChanged. Raises NotFound when the source is
+        gone.
         """
 
     async def delete(self, key: Key, *, expect: Version | None = None) -> None:
         """Delete the object. Deleting what is not there succeeds, unless `expect` names a version (VersionChanged)."""
 
-    async def open_upload(self, key: Key) -> Upload:
-        """Begin an object that is sent in parts."""
+    async def delete_many(self, versions: Mapping[Key, Version | None]) -> None:
+        """Delete up to 1000 objects that are in the versions named (`None`: in any); others stay, without an error.
+
+        Raises Unsupported without `batch_delete`.
+        """
+
+    async def open_upload(self, key: Key, *, replaces: Version | None = None) -> Upload:
+        """Begin an object that is sent in parts. It keeps what the service says of the version that it replaces."""
 
     async def aclose(self) -> None:
         """Release connections and threads; the store is not used afterwards."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from mountd.objects.interface import (
         Buffer,
@@ -66,8 +66,12 @@ class Layer:
     async def delete(self, key: Key, *, expect: Version | None = None) -> None:
         await self._request("delete", lambda: self._inner.delete(key, expect=expect))
 
-    async def open_upload(self, key: Key) -> Upload:
-        return LayerUpload(await self._request("open_upload", lambda: self._inner.open_upload(key)), self)
+    async def delete_many(self, versions: Mapping[Key, Version | None]) -> None:
+        await self._request("delete_many", lambda: self._inner.delete_many(versions))
+
+    async def open_upload(self, key: Key, *, replaces: Version | None = None) -> Upload:
+        inner = await self._request("open_upload", lambda: self._inner.open_upload(key, replaces=replaces))
+        return LayerUpload(inner, self)
 
     async def aclose(self) -> None:
         await self._inner.aclose()

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from mountd.errors import Denied, NotFound
+from mountd.errors import Denied, NotFound, VersionChanged
 from mountd.objects import folder
 from mountd.objects.folder import Partial, domain_errors
 from mountd.objects.interface import Buffer, Capabilities, Chunk, Key, ListPage, ObjectInfo, Upload, Version
 from mountd.objects.octets import text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 T = TypeVar("T")
 
@@ -33,6 +33,7 @@ class LocalStore:
         self.capabilities = Capabilities(
             conditional_create=True,
             part_copy=True,
+            batch_delete=True,
             read_only=read_only,
             max_key_bytes=1 << 16,  # the kernel takes no longer paths; the folder's file system limits single names
             min_part=1,
@@ -144,7 +145,15 @@ class LocalStore:
     async def delete(self, key: Key, *, expect: Version | None = None) -> None:
         await self._at(key, lambda path: folder.remove(path, key, expect))
 
-    async def open_upload(self, key: Key) -> Upload:
+    async def delete_many(self, versions: Mapping[Key, Version | None]) -> None:
+        def delete(_: str) -> None:
+            for key, version in versions.items():
+                with contextlib.suppress(VersionChanged), self._reached(key) as path:
+                    folder.remove(path, key, version)
+
+        await self._at(Key(""), delete)
+
+    async def open_upload(self, key: Key, *, replaces: Version | None = None) -> Upload:
         return _LocalUpload(await self._at(key, lambda path: Partial(path, key)), self)
 
     async def aclose(self) -> None:

@@ -38,3 +38,13 @@ def content_type(key: Key) -> str:
     if encoding is not None:
         return _ENCODINGS.get(encoding, UNKNOWN)
     return kind or UNKNOWN
+
+
+def retyped(kind: str | None, source: Key, target: Key) -> str | None:
+    """Return the content type for a copy, `None` where it keeps its own.
+
+    A type that only came from the old name makes way for the one of the new name: programs that save under a temporary
+    name and rename would otherwise never get the right one.
+    """
+    wanted = content_type(target)
+    return wanted if kind in (content_type(source), UNKNOWN) and wanted not in (kind, UNKNOWN) else None

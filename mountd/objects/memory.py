@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from mountd.objects.interface import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class MemoryStore:
@@ -35,6 +36,8 @@ class MemoryStore:
         conditional_delete=True,
         versioned_read=True,
         part_copy=True,
+        batch_delete=True,
+        min_part=1,
     )
 
     def __init__(self) -> None:
@@ -95,7 +98,12 @@ class MemoryStore:
             self._require(key, expect)
         self._objects.pop(key, None)
 
-    async def open_upload(self, key: Key) -> Upload:
+    async def delete_many(self, versions: Mapping[Key, Version | None]) -> None:
+        for key, version in versions.items():
+            with contextlib.suppress(VersionChanged):
+                await self.delete(key, expect=version)
+
+    async def open_upload(self, key: Key, *, replaces: Version | None = None) -> Upload:
         await trio.lowlevel.checkpoint()
         return _MemoryUpload(self, key)
 

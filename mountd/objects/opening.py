@@ -11,8 +11,8 @@ import trio
 from mountd.objects.bridge import open_bridge
 from mountd.objects.limit import SMALL_REQUESTS, LimitedStore
 from mountd.objects.retry import RetryingStore
-from mountd.stores import credentials
 from mountd.stores.catalogue import FlavorCatalogue
+from mountd.stores.options import open_options
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -52,7 +52,7 @@ async def open_store(
     missing.
     """
     flavor = (catalogue or FlavorCatalogue()).get(config.flavor)
-    options = credentials.resolve(config.options, {option.name: option for option in flavor.known})
+    options = open_options(flavor, config)
     async with open_bridge() as bridge:
         inner = await trio.to_thread.run_sync(_implementation, flavor, config.root, options, settings, bridge)
         limited = LimitedStore(inner, deadline=settings.request_deadline)
@@ -72,53 +72,36 @@ def _implementation(
 
         return LocalStore(root, read_only=settings.read_only)
     if flavor.kind == "s3":
-        return _s3(flavor, root, options, settings, bridge)
+        options = {**options, "config_kwargs": _client_config(settings) | options.get("config_kwargs", {})}
+    filesystem = flavor.filesystem(root, options, asynchronous=True, loop=bridge.loop)
+    path: str = filesystem._strip_protocol(root)
+    bucket, _, inside = path.partition("/")
+    prefix = inside.strip("/") + "/" if inside.strip("/") else ""
+    if flavor.kind == "s3":
+        from mountd.objects.s3 import S3Store
+
+        return S3Store(
+            filesystem, bridge, bucket=bucket, prefix=prefix, read_only=settings.read_only, max_copy=settings.copy_limit
+        )
     if flavor.kind == "gcs":
-        return _gcs(flavor, root, options, settings, bridge)
+        from mountd.objects.gcs import GcsStore
+
+        return GcsStore(filesystem, bridge, bucket=bucket, prefix=prefix, read_only=settings.read_only)
     if flavor.kind == "azure":
-        return _azure(flavor, root, options, settings, bridge)
+        from mountd.objects.azure import AzureStore
+
+        return AzureStore(filesystem, bridge, container=bucket, prefix=prefix, read_only=settings.read_only)
     from mountd.objects.fsspec_store import FsspecStore
 
-    filesystem = flavor.filesystem(root, options, asynchronous=True, loop=bridge.loop)
-    return FsspecStore(filesystem, bridge, root=filesystem._strip_protocol(root), read_only=settings.read_only)
+    return FsspecStore(filesystem, bridge, root=path, read_only=settings.read_only)
 
 
-def _s3(flavor: Flavor, root: str, options: Mapping[str, Any], settings: MountSettings, bridge: Bridge) -> ObjectStore:
-    from mountd.objects.s3 import S3Store
-
-    # Repeats are ours (`retry`), and a connection for each request that may be under way.
-    config = {
+def _client_config(settings: MountSettings) -> dict[str, Any]:
+    """Return the settings of botocore's client: repeats are ours (`retry`), and so is the number of requests."""
+    return {
         "retries": {"total_max_attempts": 1, "mode": "standard"},
         "max_pool_connections": SMALL_REQUESTS,
         "read_timeout": settings.request_deadline,
         # Of a range there is no checksum; some services send that of the whole object, which then does not match.
         "response_checksum_validation": "when_required",
-        **options.get("config_kwargs", {}),
     }
-    filesystem = flavor.filesystem(root, {**options, "config_kwargs": config}, asynchronous=True, loop=bridge.loop)
-    bucket, prefix, _ = filesystem.split_path(root)
-    return S3Store(
-        filesystem, bridge, bucket=bucket, prefix=prefix + "/" if prefix else "", read_only=settings.read_only
-    )
-
-
-def _gcs(flavor: Flavor, root: str, options: Mapping[str, Any], settings: MountSettings, bridge: Bridge) -> ObjectStore:
-    from mountd.objects.gcs import GcsStore
-
-    filesystem = flavor.filesystem(root, options, asynchronous=True, loop=bridge.loop)
-    bucket, prefix, _ = filesystem.split_path(root)
-    return GcsStore(
-        filesystem, bridge, bucket=bucket, prefix=prefix + "/" if prefix else "", read_only=settings.read_only
-    )
-
-
-def _azure(
-    flavor: Flavor, root: str, options: Mapping[str, Any], settings: MountSettings, bridge: Bridge
-) -> ObjectStore:
-    from mountd.objects.azure import AzureStore
-
-    filesystem = flavor.filesystem(root, options, asynchronous=True, loop=bridge.loop)
-    container, _, prefix = filesystem._strip_protocol(root).partition("/")
-    return AzureStore(
-        filesystem, bridge, container=container, prefix=prefix + "/" if prefix else "", read_only=settings.read_only
-    )

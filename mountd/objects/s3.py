@@ -7,26 +7,15 @@ versions.
 
 from __future__ import annotations
 
-import email.utils
-import hashlib
 import secrets
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import trio
-
-from mountd.errors import (
-    Denied,
-    NotFound,
-    StoreFailure,
-    Unavailable,
-    Unsupported,
-    VersionChanged,
-)
+from mountd.errors import Denied, MountdError, NotFound, StoreFailure, Unavailable, Unsupported, VersionChanged
+from mountd.objects import s3_values as values
 from mountd.objects.checking import list_one
+from mountd.objects.described import Description, Descriptions
 from mountd.objects.interface import (
-    ABSENT,
     Buffer,
     Capabilities,
     Chunk,
@@ -37,39 +26,34 @@ from mountd.objects.interface import (
     Upload,
     Version,
 )
-from mountd.objects.media import content_type
-from mountd.objects.preconditions import look, require
-from mountd.objects.s3_errors import code_of, domain_errors
+from mountd.objects.media import content_type, retyped
+from mountd.objects.preconditions import deleting, look, require
+from mountd.objects.s3_errors import code_of, domain_errors, failure
+from mountd.objects.s3_upload import S3Upload, copy_in_parts, send_file
 from mountd.objects.spool import SpooledUpload
 
 if TYPE_CHECKING:
-    import datetime
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from mountd.objects.bridge import Bridge
 
-MAX_COPY = 5 * 1024 * MiB  # what CopyObject takes; larger objects are copied in parts
 COPY_PART = 512 * MiB
-FILE_PART = 16 * MiB
 MARKER = ".mountd-directory"
 PROBE = ".mountd-probe-"  # hidden by mounts, should one ever be left behind
+_NEVER = Version("0" * 32)  # the version of an object that never was
+_LEFT_ALONE = frozenset({"PreconditionFailed", "NoSuchKey"})
 
 
 class S3Store:
     """The objects under `prefix` (empty, or ending in a slash) of a bucket.
 
-    `filesystem` is an asynchronous `s3fs.S3FileSystem` on the bridge's loop.
+    Args:
+        filesystem: an asynchronous `s3fs.S3FileSystem` on the bridge's loop.
+        max_copy: bytes that one request copies at most; larger objects are copied in parts.
     """
 
     def __init__(
-        self,
-        filesystem: Any,
-        bridge: Bridge,
-        *,
-        bucket: str,
-        prefix: str,
-        read_only: bool = False,
-        max_copy: int = MAX_COPY,
+        self, filesystem: Any, bridge: Bridge, *, bucket: str, prefix: str, read_only: bool, max_copy: int
     ) -> None:
         self._fs = filesystem
         self._fs.retries = 1  # repeating requests is the business of `retry`, which knows what a repeat may do
@@ -77,6 +61,7 @@ class S3Store:
         self.bucket = bucket
         self.prefix = prefix
         self._max_copy = max_copy
+        self._described = Descriptions(self._ask_description)
         self._decides = True  # until `check` has found out
         self._marker = ""
         self.capabilities = Capabilities(
@@ -88,28 +73,36 @@ class S3Store:
             part_copy=True,
             read_only=read_only,
             max_key_bytes=1024 - len(prefix.encode()),
+            max_copy_part=min(COPY_PART, max_copy),
         )
 
     async def check(self) -> None:
-        """List one key. Raises NotFound without the bucket, BadCredentials, Denied, Unavailable."""
+        """List one key, and find out what the service does and the credentials allow.
+
+        Raises NotFound without the bucket, BadCredentials, Denied, Unavailable.
+        """
         endpoint = f" at {self._fs.endpoint_url}" if self._fs.endpoint_url else ""
         where = f"s3://{self.bucket}/{self.prefix}{endpoint}"
         await list_one(self, where=where, missing=f"bucket {self.bucket!r}{endpoint}")
         if not self.capabilities.read_only:
-            await self._find_out()
+            probe = Key(f"{PROBE}{secrets.token_hex(8)}")
+            await self._find_out_puts(probe)
+            await self._find_out_deletions(probe)
 
-    async def _find_out(self) -> None:
+    async def _find_out_puts(self, probe: Key) -> None:
         """Find out whether the service decides preconditions. Some accept them and act as if there had been none.
 
         A put that replaces a version of an object that never was has to fail; where it does not, what it made is
         removed.
         """
-        probe = Key(f"{PROBE}{secrets.token_hex(8)}")
         try:
-            await self._call("put_object", probe, Body=b"", IfMatch=_quoted(Version("0" * 32)))
-        except (NotFound, VersionChanged, Denied, Unsupported, StoreFailure):
+            await self.call("put_object", probe, Body=b"", **values.condition(_NEVER))
+        except Denied:
+            self.capabilities = replace(self.capabilities, read_only=True, denied_writing=True)
             return
-        await self._call("delete_object", probe)
+        except (NotFound, VersionChanged, Unsupported, StoreFailure):
+            return
+        await self.call("delete_object", probe)
         self._decides = False
         self._marker = MARKER  # such services tend to take keys with a slash at their end for other keys
         self.capabilities = replace(
@@ -122,14 +115,56 @@ class S3Store:
             part_copy=False,
         )
 
-    async def look(self, key: Key, expect: Version | None) -> None:
+    async def _find_out_deletions(self, probe: Key) -> None:
+        """Find out whether deleting is allowed, and whether many can go at once, each under its own condition.
+
+        Deleting a version of an object that never was changes nothing, and is refused where conditions are decided.
+        """
+        try:
+            refused = await self._delete_objects({probe: _NEVER})
+        except Denied:
+            refused = {probe: "AccessDenied"}
+        except MountdError:
+            return  # the service knows no batches, or not without more; single deletions will tell
+        denied = refused.get(probe) == "AccessDenied"
+        self.capabilities = replace(
+            self.capabilities, deletes=not denied, batch_delete=refused.get(probe, "") in _LEFT_ALONE and self._decides
+        )
+
+    async def _look(self, key: Key, expect: Version | None) -> None:
         """Check a precondition that the service does not. Raises VersionChanged."""
         if not self._decides:
             await look(self, key, expect)
 
     async def stat(self, key: Key) -> ObjectInfo:
-        answer = await self._call("head_object", key)
-        return _info(key, answer, size=answer["ContentLength"])
+        return await self._bridge.call(self._head, key, None)
+
+    async def _head(self, key: Key, version: Version | None) -> ObjectInfo:
+        answer = await self._request("head_object", key, **values.condition(version))
+        self._note(key, answer)
+        return require(values.info(key, answer, size=answer["ContentLength"]), version)
+
+    def _note(self, key: Key, answer: Mapping[str, Any]) -> None:
+        self._described.remember(key, values.version_of(answer), values.description(answer))
+
+    async def _ask_description(self, key: Key, version: Version) -> Description:
+        answer = await self.call("head_object", key, **values.condition(version))
+        return values.description(answer)
+
+    async def _carried(self, key: Key, version: Version | None) -> Description | None:
+        """Return what the new state of an object takes over from a version, `None` where there is none."""
+        described = await self._described.of(key, version)
+        if described is None:
+            return None
+        carried = values.metadata(described) | values.placement(described)
+        if described.get(values.TAGS):
+            carried["Tagging"] = values.tagging((await self.call("get_object_tagging", key))["TagSet"])
+        return carried
+
+    async def _description(self, key: Key, replaces: Version | None) -> Description:
+        """Return what an object is to carry that replaces a version, or is new."""
+        carried = await self._carried(key, replaces)
+        return carried if carried is not None else {"ContentType": content_type(key)}
 
     async def list_page(
         self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000
@@ -147,24 +182,47 @@ class S3Store:
         skip = len(self.prefix)
         return ListPage(
             # The key that is the store's own prefix is not an object in the store.
-            [_listed(self._key(each["Key"]), each) for each in answer.get("Contents", ()) if len(each["Key"]) > skip],
+            [
+                values.info(self._key(each["Key"]), each, size=each["Size"])
+                for each in answer.get("Contents", ())
+                if len(each["Key"]) > skip
+            ],
             [Key(each["Prefix"][skip:]) for each in answer.get("CommonPrefixes", ())],
             answer.get("NextContinuationToken") if answer.get("IsTruncated") else None,
         )
 
     async def read_range(self, key: Key, start: int, length: int, *, version: Version | None = None) -> Chunk:
-        return await self._bridge.call(self._read_range, key, start, length, version)
-
-    async def _read_range(self, key: Key, start: int, length: int, version: Version | None) -> Chunk:
-        """Runs on asyncio, body included, so that a chunk crosses the bridge once."""
-        condition = {} if version is None else {"IfMatch": _quoted(version)}
         try:
-            answer = await self._request("get_object", key, Range=f"bytes={start}-{start + length - 1}", **condition)
+            return await self._bridge.call(self._read_range, key, start, length, version)
+        except (NotFound, VersionChanged):
+            kept = await self._kept(key, version) if version is not None else None
+            if kept is None:
+                raise
+            return await self._bridge.call(self._read_range, key, start, length, version, VersionId=kept)
+
+    async def _kept(self, key: Key, version: Version) -> str | None:
+        """Return the name that a bucket which keeps versions gives one that was replaced, `None` where it has none."""
+        if not self._decides:
+            return None
+        try:
+            answer = await self._bridge.call(
+                self._send, "list_object_versions", key, Bucket=self.bucket, Prefix=self._name(key)
+            )
+        except MountdError:  # not allowed, or not known to the service
+            return None
+        found = (each for each in answer.get("Versions", ()) if each["Key"] == self._name(key))
+        return next((each["VersionId"] for each in found if values.version_of(each) == version), None)
+
+    async def _read_range(self, key: Key, start: int, length: int, version: Version | None, **which: str) -> Chunk:
+        """Runs on asyncio, body included, so that a chunk crosses the bridge once."""
+        asked = which or values.condition(version)
+        try:
+            answer = await self._request("get_object", key, Range=f"bytes={start}-{start + length - 1}", **asked)
         except StoreFailure as exc:
             if code_of(exc) not in ("InvalidRange", "416"):
                 raise
-            answer = await self._request("head_object", key, **condition)
-            return Chunk(b"", require(_info(key, answer, size=answer["ContentLength"]), version))
+            answer = await self._request("head_object", key, **asked)
+            return Chunk(b"", require(values.info(key, answer, size=answer["ContentLength"]), version))
         with domain_errors(key):
             async with answer["Body"] as body:
                 data: bytes = await body.read()
@@ -175,68 +233,76 @@ class S3Store:
             size, data = len(data), data[start : start + length]
         else:
             size = int(whole.rpartition("/")[2])
-        return Chunk(data, require(_info(key, answer, size=size), version))
+        if not which:
+            self._note(key, answer)
+        return Chunk(data, require(values.info(key, answer, size=size), version))
 
     async def put(self, key: Key, data: Buffer, *, expect: Version | None = None) -> ObjectInfo:
-        await self.look(key, expect)
-        described = {"ContentType": content_type(key)}
-        answer = await self._call("put_object", key, Body=bytes(data), **described, **_condition(expect))
-        return _made(key, answer, size=len(data))
+        await self._look(key, expect)
+        described = await self._description(key, expect)
+        answer = await self.call("put_object", key, Body=bytes(data), **described, **values.condition(expect))
+        made = values.made(key, answer, size=len(data))
+        self._described.remember(key, made.version, _without_tags(described))
+        return made
 
     async def copy(
         self, source: ObjectInfo, target: Key, *, expect: Version | None = None, match: bool = True
     ) -> ObjectInfo:
         if source.key.endswith("/"):  # a marker; not every service can copy one
             return await self.put(target, b"", expect=expect)
-        await self.look(target, expect)
-        await self.look(source.key, source.version if match else None)
+        await self._look(target, expect)
+        await self._look(source.key, source.version if match else None)
+        described = await self._described.of(source.key, source.version if match else None) or {}
         if source.size > self._max_copy:
-            return await self._copy_in_parts(source, target, expect=expect)
-        answer = await self._call("copy_object", target, **self._source(source, match=match), **_condition(expect))
-        return ObjectInfo(target, source.size, _time(answer["CopyObjectResult"]), _version(answer["CopyObjectResult"]))
+            carried = await self._carried(source.key, source.version) or {"ContentType": content_type(target)}
+            upload = await S3Upload.begin(self, target, carried)
+            return await copy_in_parts(upload, source, self.capabilities.max_copy_part, expect=expect)
+        asked = values.placement(described) | self._retyped(described, source.key, target)
+        answer = await self.call(
+            "copy_object", target, **asked, **self.source(source, match=match), **values.condition(expect)
+        )
+        return values.info(target, answer["CopyObjectResult"], size=source.size)
 
-    async def _copy_in_parts(self, source: ObjectInfo, target: Key, *, expect: Version | None) -> ObjectInfo:
-        upload = await self.open_upload(target)
-        starts = range(0, source.size, min(COPY_PART, self._max_copy))
-        try:
-            for number, start in enumerate(starts, 1):
-                await upload.copy_part(number, start, source, start, min(starts.step, source.size - start))
-            return await upload.complete(range(1, len(starts) + 1), expect=expect)
-        except BaseException:
-            await upload.abort()
-            raise
+    def _retyped(self, described: Description, source: Key, target: Key) -> Description:
+        """Return what gives a copy the content type of its new name, where the old one was only taken from a name."""
+        kind = retyped(described.get("ContentType"), source, target)
+        if kind is None:
+            return {}
+        return {**values.metadata(described), "ContentType": kind, "MetadataDirective": "REPLACE"}
 
     async def delete(self, key: Key, *, expect: Version | None = None) -> None:
-        named = expect is not None and expect != ABSENT
-        await self.look(key, expect if named else None)
-        try:
-            await self._call("delete_object", key, **_condition(expect if named else None))
-        except NotFound as exc:
-            if named:
-                raise VersionChanged(f"{key} is gone") from exc
+        async with deleting(key, expect) as named:
+            await self._look(key, named)
+            await self.call("delete_object", key, **values.condition(named))
 
-    async def open_upload(self, key: Key) -> Upload:
-        if not self._decides:  # such services do not let a part be sent again, either
-            return SpooledUpload(key, lambda path, size, expect: self._send_file(key, path, size, expect))
-        answer = await self._call("create_multipart_upload", key, ContentType=content_type(key))
-        return _S3Upload(self, key, answer["UploadId"])
+    async def delete_many(self, versions: Mapping[Key, Version | None]) -> None:
+        for key, code in (await self._delete_objects(versions)).items():
+            if code not in _LEFT_ALONE:
+                raise failure(code, 0, f"{key}: not deleted")
 
-    async def _send_file(self, key: Key, path: str, size: int, expect: Version | None) -> ObjectInfo:
-        """Send a local file in parts, one after the other."""
-        answer = await self._call("create_multipart_upload", key, ContentType=content_type(key))
-        upload = _S3Upload(self, key, answer["UploadId"])
-        part = max(FILE_PART, -(-size // self.capabilities.max_parts))
-        offsets = range(0, max(size, 1), part)
-        try:
-            async with await trio.open_file(path, "rb") as file:
-                for number, offset in enumerate(offsets, 1):
-                    await upload.put_part(number, offset, await file.read(part))
-            await upload.complete(range(1, len(offsets) + 1), expect=expect)
-        except BaseException:
-            with trio.CancelScope(shield=True), trio.move_on_after(5):
-                await upload.abort()
-            raise
-        return await self.stat(key)  # whose ETag need not be the one that the completion was answered with
+    async def _delete_objects(self, versions: Mapping[Key, Version | None]) -> dict[Key, str]:
+        """Delete up to 1000 objects and return the error codes of those that stayed."""
+        named = [
+            {"Key": self._name(key), **({"ETag": values.quoted(version)} if version else {})}
+            for key, version in versions.items()
+        ]
+        answer = await self._bridge.call(
+            self._send, "delete_objects", self.bucket, Bucket=self.bucket, Delete={"Objects": named, "Quiet": False}
+        )
+        return {self._key(each["Key"]): each.get("Code", "") for each in answer.get("Errors", ())}
+
+    async def open_upload(self, key: Key, *, replaces: Version | None = None) -> Upload:
+        described = await self._description(key, replaces)
+        if self._decides:
+            return await S3Upload.begin(self, key, described)
+
+        async def send(path: str, size: int, expect: Version | None) -> ObjectInfo:
+            await self._look(key, expect)
+            upload = await S3Upload.begin(self, key, described)
+            await send_file(upload, path, size, max_parts=self.capabilities.max_parts)
+            return await self.stat(key)  # whose ETag need not be the one that the completion was answered with
+
+        return SpooledUpload(key, send)  # such services do not let a part be sent again, either
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -244,7 +310,13 @@ class S3Store:
         if creator is not None:
             await self._bridge.call(creator.__aexit__, None, None, None)
 
-    async def _call(self, method: str, key: Key, **arguments: Any) -> Any:
+    def source(self, source: ObjectInfo, *, match: bool) -> dict[str, Any]:
+        """Return the arguments that name the source of a copy. `match`: in the version it has."""
+        named: dict[str, Any] = {"CopySource": {"Bucket": self.bucket, "Key": self._name(source.key)}}
+        return named | ({"CopySourceIfMatch": values.quoted(source.version)} if match else {})
+
+    async def call(self, method: str, key: Key, **arguments: Any) -> Any:
+        """Send one request about a key. Raises the classes of `mountd.errors`."""
         return await self._bridge.call(self._request, method, key, **arguments)
 
     async def _request(self, method: str, key: Key, **arguments: Any) -> Any:
@@ -263,113 +335,9 @@ class S3Store:
         with domain_errors(what):
             return await self._fs._call_s3(method, **arguments)
 
-    def _source(self, source: ObjectInfo, *, match: bool) -> dict[str, Any]:
-        named: dict[str, Any] = {"CopySource": {"Bucket": self.bucket, "Key": self.prefix + source.key}}
-        return named | ({"CopySourceIfMatch": _quoted(source.version)} if match else {})
 
-
-class _S3Upload:
-    """A multipart upload."""
-
-    def __init__(self, store: S3Store, key: Key, upload_id: str) -> None:
-        self._store = store
-        self._key = key
-        self._id = upload_id
-        self._parts: dict[int, tuple[str, int]] = {}  # number: ETag and size
-
-    async def put_part(self, number: int, offset: int, data: Buffer) -> None:
-        answer = await self._store._call(
-            "upload_part", self._key, UploadId=self._id, PartNumber=number, Body=bytes(data)
-        )
-        self._parts[number] = answer["ETag"], len(data)
-
-    async def copy_part(self, number: int, offset: int, source: ObjectInfo, start: int, length: int) -> None:
-        if not self._store.capabilities.versioned_read:
-            raise Unsupported("the service cannot bind the copy of a part to a version")
-        answer = await self._store._call(
-            "upload_part_copy",
-            self._key,
-            UploadId=self._id,
-            PartNumber=number,
-            CopySourceRange=f"bytes={start}-{start + length - 1}",
-            **self._store._source(source, match=True),
-        )
-        self._parts[number] = answer["CopyPartResult"]["ETag"], length
-
-    async def complete(self, numbers: Sequence[int], *, expect: Version | None = None) -> ObjectInfo:
-        etags = [self._parts[number][0] for number in numbers]
-        parts = [{"PartNumber": number, "ETag": etag} for number, etag in zip(numbers, etags, strict=True)]
-        size = sum(self._parts[number][1] for number in numbers)
-        await self._store.look(self._key, expect)
-        try:
-            answer = await self._store._call(
-                "complete_multipart_upload",
-                self._key,
-                UploadId=self._id,
-                MultipartUpload={"Parts": parts},
-                **_condition(expect),
-            )
-        except (NotFound, VersionChanged):
-            # The answer to an earlier attempt may have been lost: then the object is there, made of exactly these
-            # parts.
-            return await self._completed_before(etags, size)
-        return _made(self._key, answer, size=size)
-
-    async def _completed_before(self, etags: Sequence[str], size: int) -> ObjectInfo:
-        try:
-            found = await self._store.stat(self._key)
-        except NotFound:
-            found = None
-        if found is None or found.size != size or found.version != _joint_etag(etags):
-            raise VersionChanged(f"{self._key} was changed by somebody else")
-        return found
-
-    async def abort(self) -> None:
-        try:
-            await self._store._call("abort_multipart_upload", self._key, UploadId=self._id)
-        except NotFound:
-            return
-
-
-def _joint_etag(etags: Sequence[str]) -> Version:
-    """Return the ETag that an upload of parts with these ETags gets: the MD5 of their MD5s, and their number."""
-    try:
-        digests = b"".join(bytes.fromhex(etag.strip('"')) for etag in etags)
-    except ValueError:  # encrypted with KMS, say: ETags are no MD5s there, and nothing can be told
-        return ABSENT
-    return Version(f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(etags)}")
-
-
-def _condition(expect: Version | None) -> dict[str, str]:
-    if expect is None:
-        return {}
-    return {"IfNoneMatch": "*"} if expect == ABSENT else {"IfMatch": _quoted(expect)}
-
-
-def _quoted(version: Version) -> str:
-    return version if version.startswith("W/") else f'"{version}"'
-
-
-def _version(answer: Mapping[str, Any]) -> Version:
-    return Version(str(answer["ETag"]).strip('"'))
-
-
-def _time(answer: Mapping[str, Any]) -> int:
-    # Whole seconds, which is all that HTTP headers carry: the same object must not change its age with the request.
-    modified: datetime.datetime = answer["LastModified"]
-    return int(modified.timestamp()) * 1_000_000_000
-
-
-def _info(key: Key, answer: Mapping[str, Any], *, size: int) -> ObjectInfo:
-    return ObjectInfo(key, size, _time(answer), _version(answer))
-
-
-def _listed(key: Key, entry: Mapping[str, Any]) -> ObjectInfo:
-    return ObjectInfo(key, entry["Size"], _time(entry), _version(entry))
-
-
-def _made(key: Key, answer: Mapping[str, Any], *, size: int) -> ObjectInfo:
-    """Return what a write has made; its time is the service's, from the answer's Date header."""
-    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    sent = email.utils.parsedate_to_datetime(headers["date"]).timestamp() if "date" in headers else time.time()
-    return ObjectInfo(key, size, int(sent) * 1_000_000_000, _version(answer))
+def _without_tags(described: Description) -> Description:
+    """Return a description as answers give it: with the number of tags."""
+    tags = described.get("Tagging", "")
+    kept = {name: value for name, value in described.items() if name != "Tagging"}
+    return kept | ({values.TAGS: tags.count("&") + 1} if tags else {})

@@ -27,6 +27,7 @@ from mountd.errors import (
     Unsupported,
     VersionChanged,
 )
+from mountd.objects.http_status import of_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,17 +70,6 @@ _CODES: dict[str, type[MountdError]] = {
     "XMinioStorageFull": NoSpace,
     "NotImplemented": Unsupported,
     "MethodNotAllowed": Denied,
-}
-_STATUS: dict[int, type[MountdError]] = {
-    403: Denied,
-    404: NotFound,
-    408: Unavailable,
-    409: Unavailable,
-    412: VersionChanged,
-    429: Throttled,
-    501: Unsupported,
-    503: Throttled,
-    507: NoSpace,
 }
 _NO_CREDENTIALS = (
     botocore_errors.NoCredentialsError,
@@ -134,7 +124,9 @@ def _from_service(error: botocore_errors.ClientError, what: str) -> MountdError:
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     message = str(error.response.get("Error", {}).get("Message", "")) or f"HTTP status {status}"
-    kind = _CODES.get(code) or _STATUS.get(status)
-    if kind is None:
-        kind = Unavailable if status >= 500 else StoreFailure
-    return kind(f"{what}: {code}: {message}" if code and not code.isdigit() else f"{what}: {message}")
+    return failure(code, status, f"{what}: {code}: {message}" if code and not code.isdigit() else f"{what}: {message}")
+
+
+def failure(code: str, status: int, message: str) -> MountdError:
+    """Return the error for a code of the service, or where it gave none for a status of HTTP."""
+    return (_CODES.get(code) or of_status(status))(message)

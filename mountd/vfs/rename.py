@@ -44,6 +44,8 @@ Copies = dict[tuple[Key, Version], ObjectInfo]
 log = logging.getLogger(__name__)
 
 NOREPLACE, EXCHANGE = 1, 2
+# Objects that one request deletes.
+BATCH = 1000
 
 
 class Renames:
@@ -273,7 +275,11 @@ class Renames:
                 await self._store.delete(key, expect=versions.get(key))
 
         for group in removal_order(versions, below):
-            await each(group, delete)
+            if self._store.capabilities.batch_delete:
+                batches = [group[i : i + BATCH] for i in range(0, len(group), BATCH)]
+                await each(batches, lambda keys: self._store.delete_many({key: versions.get(key) for key in keys}))
+            else:
+                await each(group, delete)
 
     def _rebase(self, directory: Directory, copies: Copies) -> None:
         """Tell the nodes at and below which objects they stand for now; what was listed has other keys.

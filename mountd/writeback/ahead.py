@@ -76,7 +76,8 @@ class Ahead:
         """Return the upload, begun at the first call."""
         async with self._opening:
             if self._upload is None:
-                self._upload = await self._store.open_upload(self._key)
+                base = self._content.base
+                self._upload = await self._store.open_upload(self._key, replaces=base.version if base else None)
         return self._upload
 
     def sent(self) -> frozenset[int]:

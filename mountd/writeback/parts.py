@@ -55,15 +55,18 @@ class Part:
     make: Make
 
 
-def plan(size: int, part_size: int, *, dirty: Sequence[Span], sent: frozenset[int], copyable: int) -> list[Part]:
+def plan(
+    size: int, part_size: int, *, dirty: Sequence[Span], sent: frozenset[int], copyable: int, copy_limit: int
+) -> list[Part]:
     """Decide part by part how an object of `size` bytes comes about with the fewest bytes sent.
 
     Args:
         dirty: sorted spans that the store does not have.
         sent: numbers of parts that lie in the store already, as they are now.
         copyable: bytes of the replaced object that parts can be copied from; 0 where the store cannot.
+        copy_limit: bytes that one copy takes at most: parts next to each other are copied at once.
     """
-    planned = []
+    planned: list[Part] = []
     i = 0
     for number, span in parts(size, part_size):
         while i < len(dirty) and dirty[i].end <= span.start:
@@ -75,5 +78,28 @@ def plan(size: int, part_size: int, *, dirty: Sequence[Span], sent: frozenset[in
             make = Make.SEND
         else:
             make = Make.COPY
-        planned.append(Part(number, span, make))
+        last = planned[-1] if planned else None
+        if last and last.make is make is Make.COPY and span.end - last.span.start <= copy_limit:
+            planned[-1] = Part(last.number, Span(last.span.start, span.end), make)
+        else:
+            planned.append(Part(number, span, make))
     return planned
+
+
+def plan_append(size: int, part_size: int, *, start: int, sent: frozenset[int]) -> list[Part]:
+    """Like `plan`, for bytes appended at `start` to an object that is taken over whole. `start`: two parts or more."""
+    planned = [Part(1, Span(0, start), Make.COPY)]
+    for number, span in parts(size, part_size):
+        if span.end > start:
+            make = Make.KEEP if number in sent else Make.SEND
+            planned.append(Part(number, Span(max(start, span.start), span.end), make))
+    return planned
+
+
+def pieces(part: Part, part_size: int) -> Iterator[Part]:
+    """Yield the single parts of several that were to be copied at once."""
+    at = part.span.start
+    while at < part.span.end:
+        number, span = part_at(at, part_size)
+        yield Part(number, Span(at, min(span.end, part.span.end)), part.make)
+        at = span.end

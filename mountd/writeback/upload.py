@@ -9,7 +9,7 @@ import trio
 from mountd.data.extents import Span
 from mountd.errors import MountdError, Stale, Unavailable, Unsupported
 from mountd.writeback.ahead import Ahead
-from mountd.writeback.parts import Make, Part, plan
+from mountd.writeback.parts import Make, Part, pieces, plan, plan_append
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,25 +103,56 @@ class Uploader:
                 await ahead.abort()
             data = await self._assemble(content, snapshot, Span(0, snapshot.size))
             return await self._store.put(key, data, expect=expect)
-        upload = await (ahead.upload() if ahead is not None else self._store.open_upload(key))
-        copyable = content.base.size if content.base and self._store.capabilities.part_copy else 0
-        planned = plan(snapshot.size, self._part_size, dirty=snapshot.dirty(), sent=sent, copyable=copyable)
+        upload = await (ahead.upload() if ahead is not None else self._store.open_upload(key, replaces=expect))
         try:
-            await self._make_parts(content, snapshot, upload, planned)
-            return await upload.complete([part.number for part in planned], expect=expect)
+            planned = await self._appended(content, snapshot, upload, sent) or self._plan(content, snapshot, sent)
+            numbers = await self._make_parts(content, snapshot, upload, planned)
+            return await upload.complete(numbers, expect=expect)
         except BaseException:
             with trio.CancelScope(shield=True), trio.move_on_after(10):
                 await _abort_quietly(upload)
             raise
 
-    async def _make_parts(self, content: Content, snapshot: Snapshot, upload: Upload, planned: Sequence[Part]) -> None:
+    def _plan(self, content: Content, snapshot: Snapshot, sent: frozenset[int]) -> list[Part]:
+        can = self._store.capabilities
+        return plan(
+            snapshot.size,
+            self._part_size,
+            dirty=snapshot.dirty(),
+            sent=sent,
+            copyable=content.base.size if content.base and can.part_copy else 0,
+            copy_limit=can.max_copy_part,
+        )
+
+    async def _appended(
+        self, content: Content, snapshot: Snapshot, upload: Upload, sent: frozenset[int]
+    ) -> list[Part] | None:
+        """Take the object over whole where bytes were only appended; return what remains to be made, if that worked."""
+        can, base, dirty = self._store.capabilities, content.base, snapshot.dirty()
+        # Only some services take parts of any length.
+        if base is None or not can.part_copy or can.min_part > 1 or base.size < 2 * self._part_size:
+            return None
+        if snapshot.size <= base.size or not dirty or dirty[0].start < base.size:
+            return None
+        planned = plan_append(snapshot.size, self._part_size, start=base.size, sent=sent)
+        try:
+            await upload.copy_part(planned[0].number, 0, base, 0, base.size)
+        except Unsupported:
+            return None
+        return [Part(planned[0].number, planned[0].span, Make.KEEP), *planned[1:]]
+
+    async def _make_parts(
+        self, content: Content, snapshot: Snapshot, upload: Upload, planned: Sequence[Part]
+    ) -> list[int]:
+        """Make all parts, several at a time, and return the numbers of all of them in order."""
         failures: list[MountdError] = []
+        numbers: set[int] = {part.number for part in planned}
 
         async def make(part: Part) -> None:
             try:
                 async with self._limiter:
                     if not failures:
-                        await self._make_part(content, snapshot, upload, part)
+                        numbers.update(await self._make_part(content, snapshot, upload, part))
             except MountdError as exc:
                 failures.append(exc)
 
@@ -131,15 +162,21 @@ class Uploader:
                     nursery.start_soon(make, part)
         if failures:
             raise failures[0]
+        return sorted(numbers)
 
-    async def _make_part(self, content: Content, snapshot: Snapshot, upload: Upload, part: Part) -> None:
+    async def _make_part(self, content: Content, snapshot: Snapshot, upload: Upload, part: Part) -> list[int]:
+        """Make a part; return the numbers of the parts that it has become."""
         start, end = part.span
         if part.make is Make.COPY and content.base is not None:
             try:
-                return await upload.copy_part(part.number, start, content.base, start, end - start)
-            except Unsupported:  # not for these bytes: they go through here
-                pass
-        return await upload.put_part(part.number, start, await self._assemble(content, snapshot, part.span))
+                await upload.copy_part(part.number, start, content.base, start, end - start)
+                return [part.number]
+            except Unsupported:
+                single = list(pieces(part, self._part_size))
+            if len(single) > 1:  # what cannot be copied at once can perhaps be copied in part
+                return [number for each in single for number in await self._make_part(content, snapshot, upload, each)]
+        await upload.put_part(part.number, start, await self._assemble(content, snapshot, part.span))
+        return [part.number]
 
     async def _assemble(self, content: Content, snapshot: Snapshot, span: Span) -> bytearray:
         """Return bytes of the snapshot; what is not here is read from the version that is being replaced."""

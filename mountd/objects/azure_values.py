@@ -1,0 +1,64 @@
+"""Values of Azure's requests and answers, as its client shapes them, and as ours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from azure.core import MatchConditions
+from azure.storage.blob import ContentSettings
+
+from mountd.objects.interface import ABSENT, Key, ObjectInfo, Version
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mountd.objects.described import Description
+
+_SETTINGS = ("content_type", "content_encoding", "content_language", "content_disposition", "cache_control")
+
+
+def settings(present: ContentSettings, **changed: str) -> ContentSettings:
+    """Return the headers that a blob is served with, without the checksum of its bytes."""
+    return ContentSettings(**{name: getattr(present, name) for name in _SETTINGS} | changed)
+
+
+def condition(version: Version | None) -> dict[str, Any]:
+    """Return the precondition of a request."""
+    if version is None:
+        return {}
+    if version == ABSENT:
+        return {"match_condition": MatchConditions.IfMissing}
+    return {"etag": quoted(version), "match_condition": MatchConditions.IfNotModified}
+
+
+def quoted(version: Version) -> str:
+    """Return a version as an ETag."""
+    return f'"{version}"'
+
+
+def info(key: Key, size: int, properties: Any) -> ObjectInfo:
+    """Return the object that properties, or an entry of a listing, tell of."""
+    seconds = int(properties.last_modified.timestamp())
+    return ObjectInfo(key, size, seconds * 1_000_000_000, Version(properties.etag.strip('"')))
+
+
+def description(properties: Any) -> Description:
+    """Return what a blob carries besides its bytes, as arguments of an upload; of tags only how many there are."""
+    return {
+        "content_settings": settings(properties.content_settings),
+        "metadata": dict(properties.metadata or {}) or None,
+        "standard_blob_tier": None if properties.blob_tier_inferred else _tier(properties.blob_tier),
+        "encryption_scope": properties.encryption_scope,
+        "tag_count": properties.tag_count or 0,
+    }
+
+
+def _tier(tier: Any) -> Any:
+    # What is in the archive cannot be read before somebody asks for it, hours ahead: what is written is not put there.
+    return None if str(tier) == "Archive" else tier
+
+
+def made(key: Key, size: int, answer: Mapping[str, Any]) -> ObjectInfo:
+    """Return what the answer to a write tells of."""
+    seconds = int(answer["last_modified"].timestamp())
+    return ObjectInfo(key, size, seconds * 1_000_000_000, Version(answer["etag"].strip('"')))

@@ -1,0 +1,113 @@
+"""Multipart uploads to S3."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from mountd.errors import NotFound, VersionChanged
+from mountd.objects import s3_values as values
+from mountd.objects.interface import Buffer, Key, MiB, ObjectInfo, Version
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mountd.objects.s3 import S3Store
+
+FILE_PART = 16 * MiB
+
+
+class S3Upload:
+    """A multipart upload. Made by `begin`."""
+
+    def __init__(self, store: S3Store, key: Key, upload_id: str) -> None:
+        self._store = store
+        self._key = key
+        self._id = upload_id
+        self._parts: dict[int, tuple[str, int]] = {}  # number: ETag and size
+
+    @classmethod
+    async def begin(cls, store: S3Store, key: Key, described: dict[str, Any]) -> S3Upload:
+        """Begin an object that will carry what `described` says."""
+        return cls(store, key, (await store.call("create_multipart_upload", key, **described))["UploadId"])
+
+    async def put_part(self, number: int, offset: int, data: Buffer) -> None:
+        answer = await self._call("upload_part", PartNumber=number, Body=bytes(data))
+        self._parts[number] = answer["ETag"], len(data)
+
+    async def copy_part(self, number: int, offset: int, source: ObjectInfo, start: int, length: int) -> None:
+        answer = await self._call(
+            "upload_part_copy",
+            PartNumber=number,
+            CopySourceRange=f"bytes={start}-{start + length - 1}",
+            **self._store.source(source, match=True),
+        )
+        self._parts[number] = answer["CopyPartResult"]["ETag"], length
+
+    async def complete(self, numbers: Sequence[int], *, expect: Version | None = None) -> ObjectInfo:
+        etags = [self._parts[number][0] for number in numbers]
+        parts = [{"PartNumber": number, "ETag": etag} for number, etag in zip(numbers, etags, strict=True)]
+        size = sum(self._parts[number][1] for number in numbers)
+        condition = values.condition(expect)
+        try:
+            answer = await self._call("complete_multipart_upload", MultipartUpload={"Parts": parts}, **condition)
+        except (NotFound, VersionChanged):
+            # The answer to an earlier attempt may have been lost: then the object is there, made of exactly these
+            # parts.
+            return await self._completed_before(etags, size)
+        return values.made(self._key, answer, size=size)
+
+    async def _completed_before(self, etags: Sequence[str], size: int) -> ObjectInfo:
+        try:
+            found = await self._store.stat(self._key)
+        except NotFound:
+            found = None
+        if found is None or found.size != size or found.version != values.joint_etag(etags):
+            raise VersionChanged(f"{self._key} was changed by somebody else")
+        return found
+
+    async def abort(self) -> None:
+        try:
+            await self._call("abort_multipart_upload")
+        except NotFound:
+            return
+
+    async def _call(self, method: str, **arguments: Any) -> Any:
+        return await self._store.call(method, self._key, UploadId=self._id, **arguments)
+
+
+async def copy_in_parts(upload: S3Upload, source: ObjectInfo, part: int, *, expect: Version | None) -> ObjectInfo:
+    """Make the object out of ranges of another one, of `part` bytes each."""
+    starts = range(0, source.size, part)
+
+    async def make() -> ObjectInfo:
+        for number, start in enumerate(starts, 1):
+            await upload.copy_part(number, start, source, start, min(part, source.size - start))
+        return await upload.complete(range(1, len(starts) + 1), expect=expect)
+
+    return await _or_abort(upload, make)
+
+
+async def send_file(upload: S3Upload, path: str, size: int, *, max_parts: int) -> None:
+    """Make the object out of a local file, its parts sent one after the other."""
+    part = max(FILE_PART, -(-size // max_parts))
+    offsets = range(0, max(size, 1), part)
+
+    async def make() -> ObjectInfo:
+        async with await trio.open_file(path, "rb") as file:
+            for number, offset in enumerate(offsets, 1):
+                await upload.put_part(number, offset, await file.read(part))
+        return await upload.complete(range(1, len(offsets) + 1))
+
+    await _or_abort(upload, make)
+
+
+async def _or_abort(upload: S3Upload, make: Any) -> ObjectInfo:
+    try:
+        made: ObjectInfo = await make()
+    except BaseException:
+        with trio.CancelScope(shield=True), trio.move_on_after(5):
+            await upload.abort()
+        raise
+    return made
