@@ -71,7 +71,11 @@ def mount(store: str | None, mount_point: Path | None, foreground: bool, if_need
     )
     if foreground:
         return _serve(config, target, settings)
-    return _welcome(launch.start(config, target, settings))
+    record = launch.start(config, target, settings)
+    _welcome(record)
+    for line in client.ask(record, "status")["weaknesses"]:
+        click.echo(f"Note: {line}")
+    return None
 
 
 def _serve(config: StoreConfig, target: Path, settings: MountSettings) -> None:

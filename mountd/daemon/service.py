@@ -8,7 +8,7 @@ import resource
 import signal
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +23,13 @@ from mountd.errors import EXIT_PENDING, MountdError, UserError
 from mountd.failures import FailureLog
 from mountd.fuse import session
 from mountd.objects.opening import OpenStore, open_store
+from mountd.objects.promises import weaknesses
 from mountd.vfs.filesystem import FileSystem, Progress, open_filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from mountd.config import MountSettings
     from mountd.daemon.order import MountOrder
 
 log = logging.getLogger(__name__)
@@ -70,17 +72,23 @@ async def _serve(order: MountOrder, ready: Callable[[MountRecord], None]) -> Non
     failures = FailureLog()
     async with open_store(order.store, order.settings, report=failures.add) as opened:
         await opened.store.check()
+        can = opened.store.capabilities
+        for line in weaknesses(can):
+            log.warning("%s: %s", order.store.root, line)
+        # A kernel that knows what cannot be changed refuses it by itself, and with the usual message.
+        settings = replace(order.settings, read_only=order.settings.read_only or can.read_only)
         async with open_filesystem(
-            opened.store, data=order.data, settings=order.settings, root=order.store.root, failures=failures
+            opened.store, data=order.data, settings=settings, root=order.store.root, failures=failures
         ) as fs:
-            await Service(order, opened, fs).run(ready)
+            await Service(order, settings, opened, fs).run(ready)
 
 
 class Service:
     """A running mount, and what its control socket can ask of it."""
 
-    def __init__(self, order: MountOrder, opened: OpenStore, fs: FileSystem) -> None:
+    def __init__(self, order: MountOrder, settings: MountSettings, opened: OpenStore, fs: FileSystem) -> None:
         self._order = order
+        self._settings = settings
         self._opened = opened
         self._fs = fs
         self._started = time.time()
@@ -100,15 +108,16 @@ class Service:
                     log.info("mounted %s at %s", self.record.root, self.record.mount_point)
                     ready(self.record)
                     await self._gone.wait()
-                    await self._drain(self._order.settings.drain_timeout)
+                    await self._drain(self._settings.drain_timeout)
                 nursery.cancel_scope.cancel()
             answers.cancel_scope.deadline = trio.current_time() + LAST_WORDS
         log.info("unmounted %s", self.record.mount_point)
 
     async def _mount(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        point, settings = self._order.mount_point, self._order.settings
         try:
-            await session.serve(self._fs, point, settings, name=self._order.store.root, task_status=task_status)
+            await session.serve(
+                self._fs, self._order.mount_point, self._settings, name=self._order.store.root, task_status=task_status
+            )
         finally:
             self._gone.set()
 
@@ -123,7 +132,7 @@ class Service:
                     nursery.start_soon(self._stop)
 
     async def _stop(self) -> None:
-        await self._drain(self._order.settings.drain_timeout)
+        await self._drain(self._settings.drain_timeout)
         session.stop()
 
     async def _drain(self, timeout: float) -> None:
@@ -145,13 +154,16 @@ class Service:
             "mount_point": str(self.record.mount_point),
             "pid": self.record.pid,
             "uptime": time.time() - self._started,
-            "read_only": self._order.settings.read_only,
-            "freshness": self._order.settings.freshness,
+            "read_only": self._settings.read_only,
+            "freshness": self._settings.freshness,
             "cache": {"bytes": state.cache_bytes, "limit": state.cache_limit},
             "nodes": state.nodes,
             "handles": state.handles,
             "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "requests": dict(self._opened.requests),
+            "traffic": dict(self._opened.traffic),
+            "capabilities": asdict(self._opened.store.capabilities),
+            "weaknesses": weaknesses(self._opened.store.capabilities),
             "pending": [asdict(pending) for pending in state.pending],
             "recovered": list(state.recovered),
             "errors": [asdict(failure) for failure in state.errors],

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from mountd.errors import DeadlineExceeded
-from mountd.objects.layer import Layer
+from mountd.objects.layer import Layer, LayerUpload
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from mountd.objects.interface import ObjectStore
+    from mountd.objects.interface import Buffer, Chunk, Key, ObjectInfo, ObjectStore, Upload, Version
 
 T = TypeVar("T")
 
@@ -35,14 +35,29 @@ class LimitedStore(Layer):
 
     Attributes:
         requests: how many requests of each name were sent, repeats included.
+        traffic: bytes of objects `sent` and `received`, repeats included.
     """
 
     def __init__(self, inner: ObjectStore, *, deadline: float) -> None:
         super().__init__(inner)
         self.requests: Counter[str] = Counter()
+        self.traffic: Counter[str] = Counter(sent=0, received=0)
         self._deadline = deadline
         self._data = trio.CapacityLimiter(DATA_REQUESTS)
         self._small = trio.CapacityLimiter(SMALL_REQUESTS)
+
+    async def put(self, key: Key, data: Buffer, *, expect: Version | None = None) -> ObjectInfo:
+        self.traffic["sent"] += len(data)
+        return await super().put(key, data, expect=expect)
+
+    async def read_range(self, key: Key, start: int, length: int, *, version: Version | None = None) -> Chunk:
+        chunk = await super().read_range(key, start, length, version=version)
+        self.traffic["received"] += len(chunk.data)
+        return chunk
+
+    async def open_upload(self, key: Key, *, replaces: Version | None = None) -> Upload:
+        inner = await self._request("open_upload", lambda: self._inner.open_upload(key, replaces=replaces))
+        return _CountedUpload(inner, self)
 
     async def _request(self, name: str, send: Callable[[], Awaitable[T]]) -> T:
         allowed = self._deadline * (SLOW_FACTOR if name in _SLOW else 1.0)
@@ -51,3 +66,15 @@ class LimitedStore(Layer):
             with trio.move_on_after(allowed):
                 return await send()
         raise DeadlineExceeded(f"no answer to {name} within {allowed:g} s")
+
+
+class _CountedUpload(LayerUpload):
+    """An upload whose bytes are counted."""
+
+    def __init__(self, inner: Upload, layer: LimitedStore) -> None:
+        super().__init__(inner, layer)
+        self._traffic = layer.traffic
+
+    async def put_part(self, number: int, offset: int, data: Buffer) -> None:
+        self._traffic["sent"] += len(data)
+        await super().put_part(number, offset, data)

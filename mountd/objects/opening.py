@@ -32,10 +32,12 @@ class OpenStore:
     Attributes:
         store: with limits, deadlines and retries.
         requests: how many requests of each name have been sent so far; grows.
+        traffic: bytes of objects `sent` and `received` so far; grows.
     """
 
     store: ObjectStore
     requests: Counter[str]
+    traffic: Counter[str]
 
 
 @contextlib.asynccontextmanager
@@ -57,7 +59,8 @@ async def open_store(
         inner = await trio.to_thread.run_sync(_implementation, flavor, config.root, options, settings, bridge)
         limited = LimitedStore(inner, deadline=settings.request_deadline)
         try:
-            yield OpenStore(RetryingStore(limited, budget=settings.retry_budget, report=report), limited.requests)
+            retrying = RetryingStore(limited, budget=settings.retry_budget, report=report)
+            yield OpenStore(retrying, limited.requests, limited.traffic)
         finally:
             with trio.CancelScope(shield=True), trio.move_on_after(5):
                 await inner.aclose()

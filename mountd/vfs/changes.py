@@ -16,6 +16,7 @@ import trio
 
 from mountd.errors import (
     AlreadyExists,
+    Denied,
     IsADirectory,
     NameTooLong,
     NotADirectory,
@@ -178,6 +179,11 @@ class Changes:
         if len(key.encode("utf-8", "surrogatepass")) >= limit:  # a directory needs one more byte
             raise NameTooLong(f"keys of this store have at most {limit} bytes")
 
+    def require_deleting(self, name: bytes) -> None:
+        """Raise Denied where objects cannot be deleted, before the first half of a change has been carried out."""
+        if not self._store.capabilities.deletes:
+            raise Denied(f"{name!r} cannot be removed or renamed: the store's credentials do not allow deleting")
+
     async def _put_new(self, directory: Directory, name: bytes, data: bytes) -> ObjectInfo:
         try:
             return await self._store.put(child_key(directory.key, name), data, expect=ABSENT)
@@ -218,6 +224,8 @@ class Changes:
             raise IsADirectory(f"{name!r} is a directory")
         async with node.lock:
             info = node.info_at(directory, name)
+            if info is not None:
+                self.require_deleting(name)
             if not node.others:
                 await self._files.detach(node)
             if info is not None:
@@ -243,6 +251,7 @@ class Changes:
             node = await self._namespace.existing(directory, name)
             if not isinstance(node, Directory):
                 raise NotADirectory(f"{name!r} is not a directory")
+            self.require_deleting(name)
             await self.require_empty(node)
             await self.keep_alive(directory, without=name)
             await self.remove_hidden(node)

@@ -315,13 +315,14 @@ async def open_filesystem(
 ) -> AsyncIterator[FileSystem]:
     """Open a store as a file system whose local state lies in `data`, a folder of its own per store.
 
-    `root` names the store in logs. What an earlier daemon left half done is finished first. Raises Corrupt when the
+    `root` names the store in logs. What an earlier daemon left half done is finished first, unless nothing may be
+    changed. Raises Corrupt when the
     journal is damaged, and errors of the store.
     """
     os.makedirs(data, mode=0o700, exist_ok=True)
     journal = Journal(data / "journal.db")
     with contextlib.closing(journal):
-        recovered = await finish(store, journal)
+        recovered = [] if settings.read_only else await finish(store, journal)
         for line in recovered:
             log.info("%s: %s", root, line)
         cache = Cache(data / "blobs", journal, limit=settings.cache_size)

@@ -89,6 +89,7 @@ class Renames:
         first, second = [await self._namespace.existing(*place) for place in (one, two)]
         if first is second:
             return
+        self._changes.require_deleting(one[1])
         for node, into in ((first, two[0]), (second, one[0])):
             if isinstance(node, Directory):
                 self._check_not_into_itself(node, into)
@@ -116,6 +117,7 @@ class Renames:
         if replaced is node:
             return
         if isinstance(node, Directory):
+            self._changes.require_deleting(source[1])
             await self._check_directory_target(node, target[0], replaced)
             if isinstance(replaced, Directory):
                 await self._changes.remove_hidden(replaced)
@@ -164,6 +166,7 @@ class Renames:
             if there is not None:
                 await self._files.store_as(node, key, expect=expect)
             return node.info
+        self._changes.require_deleting(source[1])
         if node.dirty:
             await self._files.store_as(node, node.key, expect=node.info.version)
         info = node.info_at(*source)

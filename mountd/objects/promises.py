@@ -1,0 +1,49 @@
+"""What a store cannot promise, in the words of its users; docs/stores.md says more about each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mountd.objects.interface import Capabilities
+
+_DENIED = "read-only: the credentials do not allow writing"
+
+# What has to be missing, and what that means for those who write.
+_WEAKNESSES: tuple[tuple[Callable[[Capabilities], bool], str], ...] = (
+    (
+        lambda can: not can.deletes,
+        "the credentials do not allow deleting: files can be made and changed, not removed or renamed",
+    ),
+    (
+        lambda can: not can.conditional_create,
+        "lock files and O_EXCL are not safe between machines: the service does not decide who is first",
+    ),
+    (
+        lambda can: not can.conditional_put,
+        "two machines that write one file in the same instant: the last one wins, unnoticed",
+    ),
+    (
+        lambda can: not (can.conditional_copy and can.conditional_delete),
+        "a rename or removal can meet a change made in the same instant elsewhere, and undo it",
+    ),
+    (
+        lambda can: not can.versioned_read,
+        "an object that is replaced while it is read: the read fails, and only then is it noticed",
+    ),
+    (
+        lambda can: not can.part_copy,
+        "a small change to a large file sends the whole file again",
+    ),
+)
+
+
+def weaknesses(can: Capabilities) -> list[str]:
+    """Return a line about each promise that the store behind these capabilities does not keep."""
+    if can.denied_writing:
+        return [_DENIED]
+    if can.read_only:
+        return []
+    return [line for missing, line in _WEAKNESSES if missing(can)]
