@@ -9,6 +9,9 @@ INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+# Tests mostly wait, for servers and mounts. A file's tests stay together: they share what is costly to make.
+TEST_PROCESSES ?= 3
+
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get
 
 .DELETE_ON_ERROR:
@@ -31,7 +34,7 @@ lint: $(TESTABLE) ## ruff and mypy
 	$(BIN)/mypy
 
 test: run-packages test-packages lint ## install what tests need, servers included; lint, then run all tests
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=$(TEST_PROCESSES) --dist=loadfile
 
 clean: ## remove the virtual environment, caches and builds (unmount first)
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
