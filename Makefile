@@ -8,10 +8,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
 
-SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # Tests mostly wait, for servers and mounts. A file's tests stay together: they share what is costly to make.
 TEST_PROCESSES ?= 3
 
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get
 
 .DELETE_ON_ERROR:

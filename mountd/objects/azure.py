@@ -31,6 +31,7 @@ from mountd.errors import (
 )
 from mountd.objects import azure_values as values
 from mountd.objects.azure_upload import BlockUpload
+from mountd.objects.base import Basic
 from mountd.objects.checking import list_one
 from mountd.objects.described import Description, Descriptions
 from mountd.objects.http_status import of_status
@@ -79,7 +80,7 @@ _INVALID_RANGE = 416
 _NEVER = Version("0x0")  # the version of a blob that never was
 
 
-class AzureStore:
+class AzureStore(Basic):
     """The blobs under `prefix` (empty, or ending in a slash) of a container.
 
     `filesystem` is an asynchronous `adlfs.AzureBlobFileSystem` on the bridge's loop.
@@ -254,9 +255,6 @@ class AzureStore:
     async def delete(self, key: Key, *, expect: Version | None = None) -> None:
         async with deleting(key, expect) as named:
             await self.call(key, lambda blob: blob.delete_blob(**values.condition(named)))
-
-    async def delete_many(self, versions: Mapping[Key, Version | None]) -> None:
-        raise Unsupported("blobs are deleted one by one")
 
     async def open_upload(self, key: Key, *, replaces: Version | None = None) -> Upload:
         return BlockUpload(self, key, await self._description(key, replaces))

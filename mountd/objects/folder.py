@@ -1,6 +1,8 @@
-"""System calls of the local store: files that appear whole under their name, or not at all.
+"""System calls of the local store: what is in a folder, as objects.
 
-Versions are made from inode number, size and modification time: every way to replace a file changes one of them.
+With `follow`, links are taken for what they lead to, and special files are no objects. Without, every name is an
+object: a link's bytes are its target, a special file has none. Versions are made from inode number, size and
+modification time: every way to replace a file changes one of them.
 """
 
 from __future__ import annotations
@@ -9,20 +11,18 @@ import contextlib
 import errno
 import fcntl
 import os
-import secrets
 import stat as stat_bits
 from typing import TYPE_CHECKING
 
-from mountd.errors import IsADirectory, NotADirectory, NotFound, Unsupported, VersionChanged, from_os_error
+from mountd.errors import NotADirectory, NotFound, Unsupported, VersionChanged, from_os_error
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, Version
 from mountd.objects.octets import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mountd.objects.interface import Buffer
 
-# Names of files that are being made, where the file system has no nameless ones; listings leave them out.
+# Names of files that are being made; listings leave them out.
 PARTIAL = ".mountd-partial-"
 
 MAX_PATH = 4000  # bytes, with room for names that are put beside the target
@@ -65,31 +65,44 @@ def version_of(state: os.stat_result) -> Version:
     return Version(f"{state.st_ino:x}-{state.st_size:x}-{state.st_mtime_ns:x}")
 
 
-def info_of(key: Key, state: os.stat_result) -> ObjectInfo:
-    """Return a file, or a directory for a key with a slash at its end, as an object. Raises NotFound for others."""
+def info_at(path: str, key: Key, *, follow: bool) -> ObjectInfo:
+    """Return what is at `path` as an object. Raises FileNotFoundError, NotADirectoryError, NotFound."""
+    return info_of(key, os.stat(path, follow_symlinks=follow), special=not follow)
+
+
+def info_of(key: Key, state: os.stat_result, *, special: bool = False) -> ObjectInfo:
+    """Return a file, or a directory for a key with a slash at its end, as an object. Raises NotFound for others.
+
+    `special`: links, pipes, sockets and devices are objects, too.
+    """
     if key.endswith("/"):
         if not stat_bits.S_ISDIR(state.st_mode):
             raise NotFound(f"{key} is not a directory")
         # A directory's times change with its entries; as a marker it has one state.
         return ObjectInfo(key, 0, state.st_mtime_ns, Version(f"{state.st_ino:x}"))
-    if not stat_bits.S_ISREG(state.st_mode):
+    if not stat_bits.S_ISREG(state.st_mode) and (stat_bits.S_ISDIR(state.st_mode) or not special):
         raise NotFound(f"{key} is not a regular file")
     return ObjectInfo(key, state.st_size, state.st_mtime_ns, version_of(state))
 
 
-def current(path: str, key: Key) -> ObjectInfo | None:
+def current(path: str, key: Key, *, follow: bool) -> ObjectInfo | None:
     """Return the object at `path`, `None` where there is none."""
     try:
-        return info_of(key, os.stat(path))
+        return info_at(path, key, follow=follow)
     except (FileNotFoundError, NotADirectoryError, NotFound):
         return None
 
 
-def require(path: str, key: Key, expect: Version) -> None:
+def require(path: str, key: Key, expect: Version, *, follow: bool) -> None:
     """Raise VersionChanged where `path` does not hold `expect`."""
-    found = current(path, key)
+    found = current(path, key, follow=follow)
     if (found.version if found else ABSENT) != expect:
         raise VersionChanged(f"{key} is not in the version expected")
+
+
+def is_folder(path: str, *, follow: bool) -> bool:
+    """Tell whether there is a directory, or with `follow` a link to one."""
+    return os.path.isdir(path) and (follow or not os.path.islink(path))
 
 
 @contextlib.contextmanager
@@ -101,84 +114,6 @@ def only_us(folder: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-class Partial:
-    """A file in the making, in the folder where it will be; it has no name until `publish`."""
-
-    def __init__(self, target: str, key: Key) -> None:
-        self.key = key
-        self._name: str | None = None
-        folder = os.path.dirname(target)
-        os.makedirs(folder, exist_ok=True)
-        try:
-            self.descriptor = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666)
-        except OSError as exc:
-            if exc.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT):
-                raise
-            self._name = _beside(target)
-            self.descriptor = os.open(self._name, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
-
-    def write(self, offset: int, data: Buffer) -> None:
-        """Put bytes at `offset`, all of them."""
-        view = memoryview(data)
-        while view:
-            done = os.pwrite(self.descriptor, view, offset)
-            view, offset = view[done:], offset + done
-
-    def publish(self, target: str, expect: Version | None) -> ObjectInfo:
-        """Let the file appear under its name, durably. Raises VersionChanged, and then nothing has changed."""
-        os.fsync(self.descriptor)
-        if os.path.isdir(target):
-            raise IsADirectory(f"{self.key} is a directory")
-        if expect == ABSENT:
-            self._create(target)
-        else:
-            self._replace(target, expect)
-        sync_folder(os.path.dirname(target))
-        return info_of(self.key, os.fstat(self.descriptor))
-
-    def close(self) -> None:
-        """Close the file; unpublished, it is gone."""
-        os.close(self.descriptor)
-        if self._name is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._name)
-
-    def _create(self, target: str) -> None:
-        try:
-            if self._name is None:
-                self._link(target)
-            else:
-                os.link(self._name, target)
-        except FileExistsError as exc:
-            raise VersionChanged(f"{self.key} exists") from exc
-
-    def _replace(self, target: str, expect: Version | None) -> None:
-        with only_us(os.path.dirname(target)):
-            if expect is not None:
-                require(target, self.key, expect)
-            if self._name is None:
-                name = _beside(target)
-                self._link(name)
-                self._name = name  # until it is renamed, it has to be removed
-            _keep_mode(target, self.descriptor)
-            os.rename(self._name, target)
-
-    def _link(self, path: str) -> None:
-        # Naming a folder, though the path is absolute, makes Python call linkat(), which alone follows the link in
-        # /proc.
-        os.link(f"/proc/self/fd/{self.descriptor}", path, src_dir_fd=self.descriptor, follow_symlinks=True)
-
-
-def _beside(target: str) -> str:
-    return os.path.join(os.path.dirname(target), PARTIAL + secrets.token_hex(8))
-
-
-def _keep_mode(target: str, descriptor: int) -> None:
-    """Give the new file the permissions of the one that it replaces."""
-    with contextlib.suppress(FileNotFoundError):
-        os.fchmod(descriptor, stat_bits.S_IMODE(os.stat(target).st_mode))
 
 
 def copy_range(source: str, target: int, *, start: int, length: int, offset: int, match: Version | None) -> None:
@@ -213,8 +148,16 @@ def _require_open(descriptor: int, match: Version | None) -> None:
         raise VersionChanged("the file was changed by somebody else")
 
 
-def read_range(path: str, key: Key, start: int, length: int, match: Version | None) -> tuple[bytes, ObjectInfo]:
+def read_range(
+    path: str, key: Key, start: int, length: int, match: Version | None, *, follow: bool
+) -> tuple[bytes, ObjectInfo]:
     """Return bytes and the version they belong to, the same before and after. Raises NotFound, VersionChanged."""
+    if not follow and not stat_bits.S_ISREG((state := os.lstat(path)).st_mode):
+        info = info_of(key, state, special=True)
+        if match not in (None, info.version):
+            raise VersionChanged(f"{key} was changed by somebody else")
+        data = os.fsencode(os.readlink(path)) if stat_bits.S_ISLNK(state.st_mode) else b""
+        return data[start : start + length], info
     # Without O_NONBLOCK, opening a fifo that somebody left in the folder would wait for its other end.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
@@ -244,7 +187,7 @@ def make_folder(path: str, key: Key, expect: Version | None) -> ObjectInfo:
     return info_of(key, os.stat(path))
 
 
-def remove(path: str, key: Key, expect: Version | None) -> None:
+def remove(path: str, key: Key, expect: Version | None, *, follow: bool) -> None:
     """Delete a file, or a directory that is empty: one with entries goes on existing without its marker."""
     if key.endswith("/"):
         try:
@@ -254,11 +197,11 @@ def remove(path: str, key: Key, expect: Version | None) -> None:
                 raise
         return
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        if os.path.isdir(path):
+        if is_folder(path, follow=follow):
             return  # a directory is no object of that key
         with only_us(os.path.dirname(path)):
             if expect is not None:
-                require(path, key, expect)
+                require(path, key, expect, follow=follow)
             os.unlink(path)
             sync_folder(os.path.dirname(path))
         return

@@ -26,6 +26,7 @@ from mountd.errors import (
     VersionChanged,
     from_os_error,
 )
+from mountd.objects.base import Basic
 from mountd.objects.interface import (
     ABSENT,
     Buffer,
@@ -61,7 +62,7 @@ _KINDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], type[MountdEr
 _CLIENTS = ("aiohttp", "requests", "urllib3", "httpx")  # what is left of theirs are failures to talk to the service
 
 
-class FsspecStore:
+class FsspecStore(Basic):
     """The objects below `root`, a path as the file system itself writes it, without a slash at its end.
 
     Asynchronous file systems are called on the bridge, whose loop they must be on, the others in threads.
@@ -175,9 +176,6 @@ class FsspecStore:
             return
         with contextlib.suppress(NotFound, Unsupported):
             await self._ask("rmdir", self._path(key))
-
-    async def delete_many(self, versions: Mapping[Key, Version | None]) -> None:
-        raise Unsupported("this store deletes one by one")
 
     async def open_upload(self, key: Key, *, replaces: Version | None = None) -> Upload:
         async def send(path: str, size: int, expect: Version | None) -> ObjectInfo:

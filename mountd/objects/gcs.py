@@ -25,6 +25,7 @@ from mountd.errors import (
     Unsupported,
     VersionChanged,
 )
+from mountd.objects.base import Basic
 from mountd.objects.checking import list_one
 from mountd.objects.described import Description, Descriptions
 from mountd.objects.gcs_upload import PARTS, ComposedUpload, KeptParts
@@ -66,7 +67,7 @@ _WRITING = "storage.objects.create"
 _DELETING = "storage.objects.delete"
 
 
-class GcsStore:
+class GcsStore(Basic):
     """The objects under `prefix` (empty, or ending in a slash) of a bucket.
 
     `filesystem` is an asynchronous `gcsfs.GCSFileSystem` on the bridge's loop.
@@ -221,9 +222,6 @@ class GcsStore:
         async with deleting(key, expect) as named:
             await self._look(key, named)
             await self._bridge.call(self._send, "DELETE", self._object(key), key, params=_condition(named))
-
-    async def delete_many(self, versions: Mapping[Key, Version | None]) -> None:
-        raise Unsupported("Google Cloud Storage deletes one by one")
 
     async def open_upload(self, key: Key, *, replaces: Version | None = None) -> Upload:
         return ComposedUpload(self, key, await self._description(key, replaces))

@@ -66,6 +66,8 @@ class Capabilities:
         versioned_read: a read that names a version never gets another one.
         part_copy: parts of an upload can be taken from an object inside the store, up to `max_copy_part` each.
         batch_delete: `delete_many` can be used.
+        folders: directories are real. They exist by themselves, and `rename` moves a file, or a directory with
+            everything below it, in one step.
         deletes: the credentials allow deleting, as far as is known.
         read_only: nothing can be changed; `denied_writing`: because the credentials do not allow it.
         min_part, max_part, max_parts: what parts of uploads may be.
@@ -78,6 +80,7 @@ class Capabilities:
     versioned_read: bool = False
     part_copy: bool = False
     batch_delete: bool = False
+    folders: bool = False
     deletes: bool = True
     read_only: bool = False
     denied_writing: bool = False
@@ -165,6 +168,14 @@ class ObjectStore(Protocol):
         """Delete up to 1000 objects that are in the versions named (`None`: in any); others stay, without an error.
 
         Raises Unsupported without `batch_delete`.
+        """
+
+    async def rename(self, source: ObjectInfo, target: Key, *, expect: Version | None = None) -> ObjectInfo:
+        """Give an object another key in one step; what `target` held is replaced.
+
+        A key with a slash at its end is a directory's; then everything below goes along, and the target may only be an
+        empty directory. Raises VersionChanged where the source is no longer in its version, or the target not in
+        `expect`; NotFound; NotEmpty; Unsupported without `folders`.
         """
 
     async def open_upload(self, key: Key, *, replaces: Version | None = None) -> Upload:

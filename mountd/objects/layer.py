@@ -69,6 +69,9 @@ class Layer:
     async def delete_many(self, versions: Mapping[Key, Version | None]) -> None:
         await self._request("delete_many", lambda: self._inner.delete_many(versions))
 
+    async def rename(self, source: ObjectInfo, target: Key, *, expect: Version | None = None) -> ObjectInfo:
+        return await self._request("rename", lambda: self._inner.rename(source, target, expect=expect))
+
     async def open_upload(self, key: Key, *, replaces: Version | None = None) -> Upload:
         inner = await self._request("open_upload", lambda: self._inner.open_upload(key, replaces=replaces))
         return LayerUpload(inner, self)

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
 from mountd.errors import Denied, NotFound, VersionChanged
 from mountd.objects import folder
-from mountd.objects.folder import Partial, domain_errors
-from mountd.objects.interface import Buffer, Capabilities, Chunk, Key, ListPage, ObjectInfo, Upload, Version
+from mountd.objects.base import Basic
+from mountd.objects.folder import domain_errors
+from mountd.objects.interface import ABSENT, Buffer, Capabilities, Chunk, Key, ListPage, ObjectInfo, Upload, Version
 from mountd.objects.octets import text_of
+from mountd.objects.partial import Partial, beside, move, put_in_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,15 +28,23 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class LocalStore:
-    """Objects are the regular files below `root`; links to files and folders are followed."""
+class LocalStore(Basic):
+    """Objects are the regular files below `root`.
 
-    def __init__(self, root: str, *, read_only: bool = False) -> None:
+    Args:
+        native: take links, pipes, sockets and devices for objects of their own, and keep the names of linked files;
+            otherwise links to files and folders are followed, and the others are not shown.
+    """
+
+    def __init__(self, root: str, *, read_only: bool = False, native: bool = False) -> None:
         self._root = root
+        self._follow = not native
+        self._tree = root if native else None
         self.capabilities = Capabilities(
             conditional_create=True,
             part_copy=True,
             batch_delete=True,
+            folders=True,
             read_only=read_only,
             max_key_bytes=1 << 16,  # the kernel takes no longer paths; the folder's file system limits single names
             min_part=1,
@@ -42,7 +53,7 @@ class LocalStore:
 
     async def check(self) -> None:
         """Prove that the folder can be used; it is made where its parent exists."""
-        await self._at(Key(""), lambda _: self._check())
+        await self.at(Key(""), lambda _: self._check())
 
     def _check(self) -> None:
         if not os.path.isdir(self._root):
@@ -55,16 +66,21 @@ class LocalStore:
         if not os.access(self._root, needed):
             raise Denied(f"no permission to {'read' if self.capabilities.read_only else 'write'} in {self._root}")
 
+    @property
+    def root(self) -> str:
+        """The folder."""
+        return self._root
+
     async def stat(self, key: Key) -> ObjectInfo:
-        return await self._at(key, lambda path: folder.info_of(key, os.stat(path)))
+        return await self.at(key, lambda path: folder.info_at(path, key, follow=self._follow))
 
     async def list_page(
         self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000
     ) -> ListPage:
-        return await self._at(prefix, lambda path: self._list(path, prefix, recursive=recursive))
+        return await self.at(prefix, lambda path: self._list(path, prefix, recursive=recursive))
 
     def _list(self, path: str, prefix: Key, *, recursive: bool) -> ListPage:
-        if not os.path.isdir(path):
+        if not folder.is_folder(path, follow=self._follow or not prefix):
             return ListPage((), (), None)
         if recursive:
             return ListPage([*self._walk(path, prefix)], (), None)
@@ -82,10 +98,12 @@ class LocalStore:
                 if entry.name.startswith(folder.PARTIAL):
                     continue
                 try:
-                    if entry.is_dir():
-                        prefixes.append(Key(f"{prefix}{text_of(os.fsencode(entry.name))}/"))
-                    elif entry.is_file():
-                        objects.append(folder.info_of(Key(prefix + text_of(os.fsencode(entry.name))), entry.stat()))
+                    name = text_of(os.fsencode(entry.name))
+                    if entry.is_dir(follow_symlinks=self._follow):
+                        prefixes.append(Key(f"{prefix}{name}/"))
+                    elif not self._follow or entry.is_file():
+                        state = entry.stat(follow_symlinks=self._follow)
+                        objects.append(folder.info_of(Key(prefix + name), state, special=not self._follow))
                 except (FileNotFoundError, NotFound):  # gone since, or a link to nowhere
                     continue
         return objects, prefixes
@@ -102,18 +120,20 @@ class LocalStore:
                     yield from self._walk(inner, each)
 
     async def read_range(self, key: Key, start: int, length: int, *, version: Version | None = None) -> Chunk:
-        return Chunk(*await self._at(key, lambda path: folder.read_range(path, key, start, length, version)))
+        return Chunk(
+            *await self.at(key, lambda path: folder.read_range(path, key, start, length, version, follow=self._follow))
+        )
 
     async def put(self, key: Key, data: Buffer, *, expect: Version | None = None) -> ObjectInfo:
         if key.endswith("/"):
-            return await self._at(key, lambda path: folder.make_folder(path, key, expect))
+            return await self.at(key, lambda path: folder.make_folder(path, key, expect))
 
         def write(path: str) -> ObjectInfo:
-            with contextlib.closing(Partial(path, key)) as partial:
+            with contextlib.closing(Partial(path, key, tree=self._tree)) as partial:
                 partial.write(0, data)
                 return partial.publish(path, expect)
 
-        return await self._at(key, write)
+        return await self.at(key, write)
 
     async def copy(
         self, source: ObjectInfo, target: Key, *, expect: Version | None = None, match: bool = True
@@ -122,9 +142,11 @@ class LocalStore:
             return await self.put(target, b"", expect=expect)
 
         def copy(origin: str, path: str) -> ObjectInfo:
-            state = os.stat(origin)
-            info = folder.info_of(source.key, state)
-            with contextlib.closing(Partial(path, target)) as partial:
+            state = os.stat(origin, follow_symlinks=self._follow)
+            info = folder.info_of(source.key, state, special=not self._follow)
+            if not stat.S_ISREG(state.st_mode):
+                return self._copy_special(origin, state, path, target, expect)
+            with contextlib.closing(Partial(path, target, tree=self._tree)) as partial:
                 folder.copy_range(
                     origin,
                     partial.descriptor,
@@ -137,38 +159,77 @@ class LocalStore:
                 return partial.publish(path, expect)
 
         def both(path: str) -> ObjectInfo:
-            with self._reached(source.key) as origin:
+            with self.reached(source.key) as origin:
                 return copy(origin, path)
 
-        return await self._at(target, both)
+        return await self.at(target, both)
+
+    def _copy_special(
+        self, origin: str, state: os.stat_result, path: str, target: Key, expect: Version | None
+    ) -> ObjectInfo:
+        """Copy a link, pipe, socket or device: what it is, since it has no bytes."""
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        made = beside(path)
+        if stat.S_ISLNK(state.st_mode):
+            os.symlink(os.readlink(origin), made)
+        else:
+            os.mknod(made, state.st_mode, state.st_rdev)
+        try:
+            put_in_place(made, path, target, expect, tree=self._tree)
+        except BaseException:
+            os.unlink(made)
+            raise
+        return folder.info_at(path, target, follow=False)
 
     async def delete(self, key: Key, *, expect: Version | None = None) -> None:
-        await self._at(key, lambda path: folder.remove(path, key, expect))
+        await self.at(key, lambda path: folder.remove(path, key, expect, follow=self._follow))
 
     async def delete_many(self, versions: Mapping[Key, Version | None]) -> None:
         def delete(_: str) -> None:
             for key, version in versions.items():
-                with contextlib.suppress(VersionChanged), self._reached(key) as path:
-                    folder.remove(path, key, version)
+                with contextlib.suppress(VersionChanged), self.reached(key) as path:
+                    folder.remove(path, key, version, follow=self._follow)
 
-        await self._at(Key(""), delete)
+        await self.at(Key(""), delete)
+
+    async def rename(self, source: ObjectInfo, target: Key, *, expect: Version | None = None) -> ObjectInfo:
+        def rename(origin: str, path: str) -> ObjectInfo:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with folder.only_us(os.path.dirname(path)):
+                if not source.key.endswith("/"):
+                    folder.require(origin, source.key, source.version, follow=self._follow)
+                    if expect is not None:
+                        folder.require(path, target, expect, follow=self._follow)
+                try:
+                    move(origin, path, exclusive=expect == ABSENT)
+                except FileExistsError as exc:
+                    raise VersionChanged(f"{target} exists") from exc
+            for changed in {os.path.dirname(origin), os.path.dirname(path)}:
+                folder.sync_folder(changed)
+            return folder.info_at(path, target, follow=self._follow)
+
+        def both(path: str) -> ObjectInfo:
+            with self.reached(source.key) as origin:
+                return rename(origin, path)
+
+        return await self.at(target, both)
 
     async def open_upload(self, key: Key, *, replaces: Version | None = None) -> Upload:
-        return _LocalUpload(await self._at(key, lambda path: Partial(path, key)), self)
+        return _LocalUpload(await self.at(key, lambda path: Partial(path, key, tree=self._tree)), self)
 
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()
 
-    def _reached(self, key: Key) -> contextlib.AbstractContextManager[str]:
+    def reached(self, key: Key) -> contextlib.AbstractContextManager[str]:
         if folder.unsupported_name(key):
             raise folder.refuse(key)
         return folder.reached(self._root, folder.name_in(key))
 
-    async def _at(self, key: Key, act: Callable[[str], T]) -> T:
+    async def at(self, key: Key, act: Callable[[str], T]) -> T:
         """Carry out `act` in a thread, with the path of `key`."""
 
         def run() -> T:
-            with domain_errors(), self._reached(key) as path:
+            with domain_errors(), self.reached(key) as path:
                 return act(path)
 
         return await trio.to_thread.run_sync(run)
@@ -184,12 +245,12 @@ class _LocalUpload:
         self._open = True
 
     async def put_part(self, number: int, offset: int, data: Buffer) -> None:
-        await self._store._at(self._partial.key, lambda _: self._partial.write(offset, data))
+        await self._store.at(self._partial.key, lambda _: self._partial.write(offset, data))
         self._ends[number] = offset + len(data)
 
     async def copy_part(self, number: int, offset: int, source: ObjectInfo, start: int, length: int) -> None:
         target = self._partial.descriptor
-        await self._store._at(
+        await self._store.at(
             source.key,
             lambda origin: folder.copy_range(
                 origin, target, start=start, length=length, offset=offset, match=source.version
@@ -204,7 +265,7 @@ class _LocalUpload:
             os.ftruncate(self._partial.descriptor, size)
             return self._partial.publish(path, expect)
 
-        info = await self._store._at(self._partial.key, finish)
+        info = await self._store.at(self._partial.key, finish)
         await self.abort()
         return info
 

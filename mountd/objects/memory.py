@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from mountd.errors import NotFound, VersionChanged
+from mountd.objects.base import Basic
 from mountd.objects.interface import (
     ABSENT,
     Buffer,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-class MemoryStore:
+class MemoryStore(Basic):
     """A store that can do everything and forgets it when the process ends."""
 
     capabilities = Capabilities(

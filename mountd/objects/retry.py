@@ -65,6 +65,13 @@ class RetryingStore(Layer):
             settle=None if expect is None else lambda: self._deleted_before(key),
         )
 
+    async def rename(self, source: ObjectInfo, target: Key, *, expect: Version | None = None) -> ObjectInfo:
+        return await self._repeat(
+            "rename",
+            lambda: self._inner.rename(source, target, expect=expect),
+            settle=lambda: self._copied_before(source, target),
+        )
+
     async def _repeat(
         self, name: str, send: Callable[[], Awaitable[T]], *, settle: Callable[[], Awaitable[T]] | None
     ) -> T:
@@ -79,7 +86,7 @@ class RetryingStore(Layer):
         while True:
             try:
                 return await send()
-            except VersionChanged:
+            except (VersionChanged, NotFound):
                 if settle is None or lost is None:
                     raise
                 return await settle()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mountd.errors import Denied, MountdError, NotFound, StoreFailure, Unavailable, Unsupported, VersionChanged
 from mountd.objects import s3_values as values
+from mountd.objects.base import Basic
 from mountd.objects.checking import list_one
 from mountd.objects.described import Description, Descriptions
 from mountd.objects.interface import (
@@ -44,7 +45,7 @@ _NEVER = Version("0" * 32)  # the version of an object that never was
 _LEFT_ALONE = frozenset({"PreconditionFailed", "NoSuchKey"})
 
 
-class S3Store:
+class S3Store(Basic):
     """The objects under `prefix` (empty, or ending in a slash) of a bucket.
 
     Args:

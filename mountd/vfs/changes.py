@@ -283,7 +283,7 @@ class Changes:
 
         Programs expect a directory to stay when its last file goes; for a store it would be gone.
         """
-        if directory.parent is None or self._has_other(directory, without):
+        if self._store.capabilities.folders or directory.parent is None or self._has_other(directory, without):
             return
         page = await self._store.list_page(directory.key, limit=100)
         gone = child_key(directory.key, without)

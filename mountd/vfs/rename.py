@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import trio
@@ -32,7 +33,7 @@ from mountd.writeback.listing import removal_order
 from mountd.writeback.parallel import each
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from mountd.vfs.changes import Changes
     from mountd.vfs.files import Files
@@ -172,6 +173,13 @@ class Renames:
         info = node.info_at(*source)
         if info is None:
             raise Stale(f"{source[1]!r} was changed by somebody else")
+        if self._store.capabilities.folders:
+            return await self._store.rename(info, key, expect=expect)
+        return await self._copy_and_delete(info, key, expect, source)
+
+    async def _copy_and_delete(
+        self, info: ObjectInfo, key: Key, expect: Version, source: tuple[Directory, bytes]
+    ) -> ObjectInfo:
         intent = await trio.to_thread.run_sync(lambda: self._journal.begin(info, key, expect=expect))
         try:
             copied = await self._store.copy(info, key, expect=expect)
@@ -228,14 +236,12 @@ class Renames:
         try:
             async with self._still(node):
                 await self._keeper.attributes.flush(source)
-                intent = await trio.to_thread.run_sync(self._journal.begin_tree, source, goal)
-                tree = TreeCopy(self._store, self._keeper, source, goal)
-                await self._copy(tree, goal, intent)
-                await self._changes.keep_alive(node.parent, without=node.name)
-                await self._delete_all([*tree.copies, *tree.replaced], below=source)
-                self._journal.end(intent)
-                await tree.relink()
-                self._rebase(node, {(info.key, info.version): copy for info, copy in tree.copies.items()})
+                if self._store.capabilities.folders:
+                    await self._store.rename(ObjectInfo(source, 0, 0, ABSENT), goal)
+                    self._rebase(node, lambda info: _moved(info, source, goal))
+                else:
+                    copies = await self._move_tree(node.parent, node.name, source, goal)
+                    self._rebase(node, lambda info: copies.get((info.key, info.version), info))
                 old = target[0].entry(target[1]).node
                 if old is not None:
                     old.unlinked = True
@@ -244,6 +250,17 @@ class Renames:
         finally:
             node.moving.set()
             node.moving = None
+
+    async def _move_tree(self, parent: Directory, name: bytes, source: Key, goal: Key) -> Copies:
+        """Copy everything below `source`, then delete it there; return what has become of each object."""
+        intent = await trio.to_thread.run_sync(self._journal.begin_tree, source, goal)
+        tree = TreeCopy(self._store, self._keeper, source, goal)
+        await self._copy(tree, goal, intent)
+        await self._changes.keep_alive(parent, without=name)
+        await self._delete_all([*tree.copies, *tree.replaced], below=source)
+        self._journal.end(intent)
+        await tree.relink()
+        return {(info.key, info.version): copy for info, copy in tree.copies.items()}
 
     async def _copy(self, tree: TreeCopy, goal: Key, intent: int) -> None:
         """Copy everything; on failure remove the copies again and raise."""
@@ -258,7 +275,9 @@ class Renames:
         """Hold all that is known below the directory, so that no upload or change is under way while it moves."""
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(directory.lock)
-            for node in sorted(set(directory.tree()), key=lambda n: n.ino):  # a linked file is met several times
+            # A linked file is met several times. Whoever holds a directory may be waiting for a file in it, so
+            # directories come first.
+            for node in sorted(set(directory.tree()), key=lambda n: (isinstance(n, File), n.ino)):
                 await stack.enter_async_context(node.lock)
             yield
 
@@ -284,7 +303,7 @@ class Renames:
             else:
                 await each(group, delete)
 
-    def _rebase(self, directory: Directory, copies: Copies) -> None:
+    def _rebase(self, directory: Directory, became: Callable[[ObjectInfo], ObjectInfo]) -> None:
         """Tell the nodes at and below which objects they stand for now; what was listed has other keys.
 
         A node whose version somebody else had replaced before the copying stands for none of them, and is found to be
@@ -294,14 +313,19 @@ class Renames:
             if isinstance(node, Directory):
                 node.listing = node.sidecar = None
             elif isinstance(node, File):
-                _rebase_file(node, copies)
+                _rebase_file(node, became)
 
 
-def _rebase_file(node: File, copies: Copies) -> None:
-    if node.info is not None and (node.info.key, node.info.version) in copies:
-        node.info = copies[node.info.key, node.info.version]
+def _rebase_file(node: File, became: Callable[[ObjectInfo], ObjectInfo]) -> None:
+    if node.info is not None and (moved := became(node.info)) is not node.info:
+        node.info = moved
         if node.content is not None and node.content.base is not None:
-            node.content.base = node.info
+            node.content.base = moved
     for other in node.others:
-        if other.info is not None and (other.info.key, other.info.version) in copies:
-            other.info = copies[other.info.key, other.info.version]
+        if other.info is not None:
+            other.info = became(other.info)
+
+
+def _moved(info: ObjectInfo, source: Key, goal: Key) -> ObjectInfo:
+    """Return what a rename in one step makes of an object: the same version under another key."""
+    return replace(info, key=Key(goal + info.key[len(source) :])) if info.key.startswith(source) else info
