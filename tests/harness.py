@@ -188,13 +188,14 @@ class LocalFolder:
         partial.rename(path)
 
     def get(self, key):
-        return (self.folder / key).read_bytes()
+        path = self.folder / key
+        return os.fsencode(os.readlink(path)) if path.is_symlink() else path.read_bytes()
 
     def delete(self, key):
         (self.folder / key).unlink()
 
     def keys(self):
-        found = (path for path in self.folder.rglob("*") if path.is_file())
+        found = (path for path in self.folder.rglob("*") if path.is_symlink() or path.is_file())
         return sorted(str(path.relative_to(self.folder)) for path in found)
 
 

@@ -78,7 +78,12 @@ async def _serve(order: MountOrder, ready: Callable[[MountRecord], None]) -> Non
         # A kernel that knows what cannot be changed refuses it by itself, and with the usual message.
         settings = replace(order.settings, read_only=order.settings.read_only or can.read_only)
         async with open_filesystem(
-            opened.store, data=order.data, settings=settings, root=order.store.root, failures=failures
+            opened.store,
+            data=order.data,
+            settings=settings,
+            root=order.store.root,
+            failures=failures,
+            native=opened.native,
         ) as fs:
             await Service(order, settings, opened, fs).run(ready)
 

@@ -85,7 +85,7 @@ def _links(node: Node) -> int:
         return 0
     if isinstance(node, Directory):
         return 2 + node.subdirectories()
-    return 1 + len(node.others) if isinstance(node, File) else 1
+    return max(node.attributes.nlink, 1 + len(node.others)) if isinstance(node, File) else 1
 
 
 def nothing(valid_for: float) -> pyfuse3.EntryAttributes:

@@ -19,6 +19,7 @@ from mountd.objects import folder
 from mountd.objects.base import Basic
 from mountd.objects.folder import domain_errors
 from mountd.objects.interface import ABSENT, Buffer, Capabilities, Chunk, Key, ListPage, ObjectInfo, Upload, Version
+from mountd.objects.native import NativeFolder, keeps_attributes
 from mountd.objects.octets import text_of
 from mountd.objects.partial import Partial, beside, move, put_in_place
 
@@ -32,8 +33,9 @@ class LocalStore(Basic):
     """Objects are the regular files below `root`.
 
     Args:
-        native: take links, pipes, sockets and devices for objects of their own, and keep the names of linked files;
-            otherwise links to files and folders are followed, and the others are not shown.
+        native: where the folder's file system keeps attributes, take links, pipes, sockets and devices for objects of
+            their own, and keep the names of linked files; otherwise links to files and folders are followed, and the
+            others are not shown.
     """
 
     def __init__(self, root: str, *, read_only: bool = False, native: bool = False) -> None:
@@ -65,6 +67,13 @@ class LocalStore(Basic):
         needed = os.R_OK | os.X_OK | (0 if self.capabilities.read_only else os.W_OK)
         if not os.access(self._root, needed):
             raise Denied(f"no permission to {'read' if self.capabilities.read_only else 'write'} in {self._root}")
+        if not self._follow and not self.capabilities.read_only and not keeps_attributes(self._root):
+            self._follow, self._tree = True, None
+
+    @property
+    def native(self) -> NativeFolder | None:
+        """What the folder's file system keeps by itself, `None` where it was told not to or cannot."""
+        return None if self._follow else NativeFolder(self)
 
     @property
     def root(self) -> str:

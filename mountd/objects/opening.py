@@ -10,6 +10,7 @@ import trio
 
 from mountd.objects.bridge import open_bridge
 from mountd.objects.limit import SMALL_REQUESTS, LimitedStore
+from mountd.objects.local import LocalStore
 from mountd.objects.retry import RetryingStore
 from mountd.stores.catalogue import FlavorCatalogue
 from mountd.stores.options import open_options
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from mountd.config import MountSettings
     from mountd.objects.bridge import Bridge
     from mountd.objects.interface import ObjectStore
+    from mountd.objects.native import NativeFolder
     from mountd.stores.flavor import Flavor
     from mountd.stores.store import StoreConfig
 
@@ -33,11 +35,18 @@ class OpenStore:
         store: with limits, deadlines and retries.
         requests: how many requests of each name have been sent so far; grows.
         traffic: bytes of objects `sent` and `received` so far; grows.
+        folder: what speaks to the folder that the store is, `None` for other stores.
     """
 
     store: ObjectStore
     requests: Counter[str]
     traffic: Counter[str]
+    folder: LocalStore | None = None
+
+    @property
+    def native(self) -> NativeFolder | None:
+        """What the store's folder keeps by itself, known after `check`; `None` for other stores."""
+        return self.folder.native if self.folder is not None else None
 
 
 @contextlib.asynccontextmanager
@@ -60,7 +69,8 @@ async def open_store(
         limited = LimitedStore(inner, deadline=settings.request_deadline)
         try:
             retrying = RetryingStore(limited, budget=settings.retry_budget, report=report)
-            yield OpenStore(retrying, limited.requests, limited.traffic)
+            folder = inner if isinstance(inner, LocalStore) else None
+            yield OpenStore(retrying, limited.requests, limited.traffic, folder)
         finally:
             with trio.CancelScope(shield=True), trio.move_on_after(5):
                 await inner.aclose()
@@ -71,9 +81,7 @@ def _implementation(
 ) -> ObjectStore:
     """Return what speaks to the service. Runs in a thread: the cloud libraries take a second to import."""
     if flavor.kind == "local":
-        from mountd.objects.local import LocalStore
-
-        return LocalStore(root, read_only=settings.read_only)
+        return LocalStore(root, read_only=settings.read_only, native=settings.attributes)
     if flavor.kind == "s3":
         options = {**options, "config_kwargs": _client_config(settings) | options.get("config_kwargs", {})}
     filesystem = flavor.filesystem(root, options, asynchronous=True, loop=bridge.loop)

@@ -34,6 +34,7 @@ from mountd.vfs.sidecar import is_hidden
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from mountd.objects.native import NativeFolder
     from mountd.vfs.files import Files
     from mountd.vfs.namespace import Namespace
 
@@ -44,7 +45,10 @@ ATTEMPTS = 5
 class Changes:
     """Creates and removes what names lead to."""
 
-    def __init__(self, store: ObjectStore, namespace: Namespace, files: Files) -> None:
+    def __init__(
+        self, store: ObjectStore, namespace: Namespace, files: Files, *, native: NativeFolder | None = None
+    ) -> None:
+        self._native = native
         self._store = store
         self._namespace = namespace
         self._keeper = namespace.keeper
@@ -98,7 +102,7 @@ class Changes:
         async with self.working_in(directory):
             if await self._namespace.lookup(directory, name) is not None:
                 raise AlreadyExists(f"{name!r} exists")
-            info = await self._put_new(directory, name, target or b"")
+            info = await self._make_new(directory, name, mode=mode, rdev=rdev, target=target)
             node = self._namespace.nodes.file(directory, name, info)
             node.attributes.rdev, node.attributes.target = rdev, target
             self._own(node, directory, mode=mode, uid=uid, gid=gid)
@@ -119,8 +123,12 @@ class Changes:
             async with node.lock:
                 if node.unlinked or node.info is None:
                     raise NotFound(f"{node.name!r} has no name any more")
+                key = child_key(directory.key, name)
                 try:
-                    copied = await self._store.copy(node.info, child_key(directory.key, name), expect=ABSENT)
+                    if self._native is not None:
+                        copied = await self._native.link(node.info, key)
+                    else:
+                        copied = await self._store.copy(node.info, key, expect=ABSENT)
                 except VersionChanged as exc:
                     self._namespace.expire(directory, name)
                     raise Stale(f"{node.name!r} or {name!r} was changed by somebody else") from exc
@@ -161,7 +169,9 @@ class Changes:
             if stat.S_ISDIR(mode):
                 mode |= stat.S_ISGID
         if self._keeper.attributes.enabled:
-            known.mode, known.uid, known.gid = mode, uid, gid
+            known.mode = mode
+            if self._native is None or self._native.owners:
+                known.uid, known.gid = uid, gid
         known.ctime_ns = known.mtime_ns = known.atime_ns = time.time_ns()
 
     async def _open_existing(self, node: Node, flags: int) -> tuple[File, int]:
@@ -183,6 +193,17 @@ class Changes:
         """Raise Denied where objects cannot be deleted, before the first half of a change has been carried out."""
         if not self._store.capabilities.deletes:
             raise Denied(f"{name!r} cannot be removed or renamed: the store's credentials do not allow deleting")
+
+    async def _make_new(
+        self, directory: Directory, name: bytes, *, mode: int, rdev: int, target: bytes | None
+    ) -> ObjectInfo:
+        if self._native is None:
+            return await self._put_new(directory, name, target or b"")
+        try:
+            return await self._native.make(child_key(directory.key, name), mode=mode, rdev=rdev, target=target)
+        except VersionChanged as exc:
+            self._namespace.expire(directory, name)
+            raise AlreadyExists(f"{name!r} was created by somebody else") from exc
 
     async def _put_new(self, directory: Directory, name: bytes, data: bytes) -> ObjectInfo:
         try:

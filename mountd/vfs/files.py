@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import trio
@@ -49,6 +49,7 @@ class Files:
 
     Args:
         failed: told of each failure to store a file, one line.
+        native: what is stored under one name of a file, the store has under all of them.
     """
 
     def __init__(
@@ -60,8 +61,10 @@ class Files:
         fetcher: Fetcher,
         uploader: Uploader,
         failed: Callable[[str], None],
+        native: bool = False,
     ) -> None:
         self._objects = store
+        self._native = native
         self._namespace = namespace
         self._cache = cache
         self._fetcher = fetcher
@@ -179,13 +182,17 @@ class Files:
         for other in list(node.others):
             await self._spread(node, other)
         self.stored(node)
+        await self._namespace.keeper.stored(node)
 
     async def _spread(self, node: File, other: OtherName) -> None:
         """Bring what was stored under a file's first name under another one, where nobody else has replaced that."""
         if node.info is None or other.info is None or other.directory is None:
             return
         try:
-            other.info = await self._objects.copy(node.info, other.key, expect=other.info.version)
+            if self._native:  # the folder has done it
+                other.info = replace(node.info, key=other.key)
+            else:
+                other.info = await self._objects.copy(node.info, other.key, expect=other.info.version)
         except VersionChanged:
             self._failed(f"{other.key}: replaced by somebody else, no longer linked to {node.key}")
             node.remove_name(other.directory, other.name)

@@ -33,6 +33,7 @@ from mountd.vfs.changes import Changes
 from mountd.vfs.files import Files, Pending
 from mountd.vfs.keeper import Keeper
 from mountd.vfs.namespace import Namespace
+from mountd.vfs.native import NativeAttributes, NativeKeeper
 from mountd.vfs.nodes import Defaults, Directory, File, Ino, Node, NodeTable
 from mountd.vfs.readdir import Directories
 from mountd.vfs.recovery import finish
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
     from mountd.config import MountSettings
     from mountd.objects.interface import ObjectStore
+    from mountd.objects.native import NativeFolder
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +90,7 @@ class FileSystem:
         recovered: Sequence[str],
         failures: FailureLog,
         root: str,
+        native: NativeFolder | None,
     ) -> None:
         self.root = root
         self._failures = failures
@@ -100,8 +103,12 @@ class FileSystem:
                 umask=settings.umask,
             )
         )
-        self.attributes = AttributeStore(store, journal, failures, enabled=settings.attributes)
-        self.keeper = Keeper(self.attributes, self.nodes, journal, failures)
+        if native is None:
+            self.attributes = AttributeStore(store, journal, failures, enabled=settings.attributes)
+            self.keeper = Keeper(self.attributes, self.nodes, journal, failures)
+        else:
+            self.attributes = kept = NativeAttributes(store, journal, failures)
+            self.keeper = NativeKeeper(native, kept, self.nodes, journal=journal, failures=failures)
         self.namespace = Namespace(store, self.nodes, self.keeper, freshness=settings.freshness, nursery=nursery)
         self.files = Files(
             store,
@@ -113,8 +120,9 @@ class FileSystem:
             ),
             uploader=Uploader(store, nursery=nursery, part_size=settings.part_size),
             failed=failures.add,
+            native=native is not None,
         )
-        self.changes = Changes(store, self.namespace, self.files)
+        self.changes = Changes(store, self.namespace, self.files, native=native)
         self.renames = Renames(store, self.namespace, self.files, changes=self.changes, journal=journal)
         self.directories = Directories(self.namespace)
 
@@ -311,12 +319,18 @@ class FileSystem:
 
 @contextlib.asynccontextmanager
 async def open_filesystem(
-    store: ObjectStore, *, data: Path, settings: MountSettings, root: str, failures: FailureLog | None = None
+    store: ObjectStore,
+    *,
+    data: Path,
+    settings: MountSettings,
+    root: str,
+    failures: FailureLog | None = None,
+    native: NativeFolder | None = None,
 ) -> AsyncIterator[FileSystem]:
     """Open a store as a file system whose local state lies in `data`, a folder of its own per store.
 
-    `root` names the store in logs. What an earlier daemon left half done is finished first, unless nothing may be
-    changed. Raises Corrupt when the
+    `root` names the store in logs; `native` is the folder behind it where that keeps attributes by itself. What an
+    earlier daemon left half done is finished first, unless nothing may be changed. Raises Corrupt when the
     journal is damaged, and errors of the store.
     """
     os.makedirs(data, mode=0o700, exist_ok=True)
@@ -336,6 +350,7 @@ async def open_filesystem(
                 recovered=recovered,
                 failures=failures or FailureLog(),
                 root=root,
+                native=native,
             )
             nursery.start_soon(cache.run)
             nursery.start_soon(fs.retry_forever)

@@ -80,6 +80,11 @@ class Keeper:
         if await self.attributes.load(self.sidecar(directory)):
             self._redress(directory)
 
+    async def load_name(self, directory: Directory, name: bytes, *, newer_than: float) -> None:
+        """Make sure that what is known of a name in a directory is newer than that."""
+        if self.sidecar(directory).checked <= newer_than:
+            await self.load(directory)
+
     def _redress(self, directory: Directory) -> None:
         for node in list(directory.nodes()):
             if self.record(node) != node.attributes.record:
@@ -87,9 +92,9 @@ class Keeper:
         if directory.parent is None and self.record(directory) != directory.attributes.record:
             self.dress(directory)
 
-    def dress(self, node: Node) -> None:
-        """Set a node's attributes to what is known of it."""
-        record = self.record(node)
+    def dress(self, node: Node, record: Record | None = None) -> None:
+        """Set a node's attributes to what is known of it; `record`: where that has just been read."""
+        record = self.record(node) if record is None else record
         known = node.attributes
         known.record = record
         kind = _KINDS.get(record.get("kind", ""), stat.S_IFMT(known.mode))
@@ -117,7 +122,7 @@ class Keeper:
 
     def file(self, directory: Directory, name: bytes, info: ObjectInfo) -> File:
         """Return the node for an object: a new one, or that of another name of the same file."""
-        record = self.sidecar(directory).record(component(name))
+        record = self._file_record(directory, name)
         links = record.get("links") if record.get("version") == info.version else None
         if links:
             group = self._groups.get(links["id"])
@@ -125,13 +130,16 @@ class Keeper:
                 group.add_name(directory, name, info)
                 return group
         node = self._nodes.file(directory, name, info)
-        self.dress(node)
+        self.dress(node, record)
         if links:
             node.link_id = links["id"]
             own = child_key(directory.key, name)
             node.others = [OtherName(None, b"", Key(key), None) for key in links["names"] if key != own]
             self._groups[node.link_id] = node
         return node
+
+    def _file_record(self, directory: Directory, name: bytes) -> Record:
+        return self.sidecar(directory).record(component(name))
 
     def directory(self, parent: Directory, name: bytes) -> Directory:
         """Return a new node for a directory."""
@@ -144,7 +152,7 @@ class Keeper:
         known = node.info_at(directory, name)
         if node.unlinked or known is None or known.version != info.version:
             return False
-        kind = self.sidecar(directory).record(component(name)).get("kind", "")
+        kind = self._file_record(directory, name).get("kind", "")
         return _KINDS.get(kind, stat.S_IFREG) == stat.S_IFMT(node.attributes.mode)
 
     def join(self, node: File) -> None:
@@ -152,6 +160,9 @@ class Keeper:
         if not node.link_id:
             node.link_id = secrets.token_hex(16)
         self._groups[node.link_id] = node
+
+    async def stored(self, node: File) -> None:
+        """The store has just got the file; what was noted of it may take its time."""
 
     def note(self, node: Node) -> None:
         """Have the sidecar say what a node's attributes are now; `journaled` makes it durable."""

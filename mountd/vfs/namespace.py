@@ -184,8 +184,7 @@ class Namespace:
             below.append(bool(page.objects or page.prefixes))
 
         async def load_attributes() -> None:
-            if self.keeper.sidecar(directory).checked + self.freshness <= trio.current_time():
-                await self.keeper.load(directory)
+            await self.keeper.load_name(directory, name, newer_than=trio.current_time() - self.freshness)
 
         await gather(*([] if is_twin(name) else [stat]), list_below, load_attributes)
         if found:

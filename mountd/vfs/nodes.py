@@ -35,6 +35,7 @@ class Attributes:
     Attributes:
         target: of a symbolic link. rdev: of a device.
         xattrs: extended attributes by name.
+        nlink: how many names a file has where that is known though the names are not.
         times_set: whether a program has chosen atime and mtime, so that they must be kept.
         record: what the sidecar says of the node, as far as it is known here.
     """
@@ -48,6 +49,7 @@ class Attributes:
     rdev: int = 0
     target: bytes | None = None
     xattrs: dict[bytes, bytes] = field(default_factory=dict)
+    nlink: int = 1
     times_set: bool = False
     record: dict[str, Any] = field(default_factory=dict)
 
