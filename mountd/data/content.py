@@ -22,7 +22,7 @@ from mountd.data.snapshot import Snapshot, Source
 from mountd.errors import NoSpace, from_os_error
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from pathlib import Path
 
     from mountd.objects.interface import Buffer, ObjectInfo
@@ -54,6 +54,7 @@ class Content:
         settled: the generation that the store holds.
         readers: how many reads of the backing file are under way in threads.
         pinned: keep every byte here, because the store no longer has it.
+        original: descriptor of the store's own file, where the store is a folder of this machine; see `inplace`.
         watchers: called with `(start, end)` whenever bytes change.
     """
 
@@ -81,6 +82,8 @@ class Content:
             self.extents.set(*blocks.span(number, size), State.CLEAN)
         self._ledger = ledger
         self._fd: int | None = None
+        self.original: int | None = None
+        self._replaced: list[int] = []
         self._mutex = trio.Lock()
         self._snapshot: Snapshot | None = None
 
@@ -287,11 +290,51 @@ class Content:
                 self._checks.update(found)
         return dict(self._checks)
 
-    def close(self) -> None:
-        """Close the backing file; it is opened again on demand."""
-        if self._fd is not None:
-            os.close(self._fd)
+    async def give_away(self, adopt: Callable[[int], Awaitable[ObjectInfo | None]]) -> ObjectInfo | None:
+        """Let `adopt` make the store's own file out of the backing file, and read from there afterwards.
+
+        Returns what the store has then; `None`, and nothing has changed, where some bytes are not here or `adopt` says
+        that it cannot. Writes wait meanwhile. Raises what `adopt` raises.
+        """
+        if not self.extents.covers(0, self.size):
+            return None
+        await trio.to_thread.run_sync(os.fsync, self._file())  # so that those who wait for the lock wait no longer
+        async with self._exclusive():
+            if not self.extents.covers(0, self.size) or self._snapshot is not None:
+                return None
+            descriptor = self._file()
+            await trio.to_thread.run_sync(os.ftruncate, descriptor, self.size)
+            info = await adopt(descriptor)
+            if info is None:
+                return None
             self._fd = None
+            self.keep_original(descriptor)
+            self.path.unlink(missing_ok=True)
+            self._checks.clear()
+            self._unverified.clear()
+            self._set(0, self.size, None)
+            self.base, self.settled = info, self.generation
+            return info
+
+    def keep_original(self, descriptor: int) -> None:
+        """Read absent bytes from this file of the store from now on."""
+        if self.original is not None:
+            self._replaced.append(self.original)
+        self.original = descriptor
+        if not self.readers:  # a descriptor that is being read from must not come to stand for another file
+            self._close_replaced()
+
+    def _close_replaced(self) -> None:
+        while self._replaced:
+            os.close(self._replaced.pop())
+
+    def close(self) -> None:
+        """Close the files; they are opened again on demand."""
+        for descriptor in (self._fd, self.original):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._fd = self.original = None
+        self._close_replaced()
 
     def discard(self) -> None:
         """Delete the backing file and everything known about it."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from mountd.data.content import Content
+    from mountd.data.inplace import InPlace
 
 # One request for 8 MiB costs a service little more than one for 1 MiB, and eight of them in flight fill a fast link.
 RANGE = 8 * MiB
@@ -54,11 +55,19 @@ class Fetcher:
         nursery: where requests run; a reader that goes away does not cancel a request that others may wait for.
         prefetch_limit: bytes, the largest window of one sequential reader.
         budget: bytes that may be in flight over all files before prefetching waits its turn.
+        in_place: reads what is absent, where the store is a folder of this machine.
     """
 
     def __init__(
-        self, store: ObjectStore, *, nursery: trio.Nursery, prefetch_limit: int, budget: int = 128 * MiB
+        self,
+        store: ObjectStore,
+        *,
+        nursery: trio.Nursery,
+        prefetch_limit: int,
+        budget: int = 128 * MiB,
+        in_place: InPlace | None = None,
     ) -> None:
+        self._in_place = in_place
         self._store = store
         self._nursery = nursery
         self._limit = prefetch_limit
@@ -75,9 +84,12 @@ class Fetcher:
         if offset >= end:
             return b""
         wanted = buffer[: end - offset]
-        self._read_ahead(content, offset, end)
+        if self._in_place is None:
+            self._read_ahead(content, offset, end)
         if content.read_now(offset, end, wanted):
             return wanted
+        if self._in_place is not None:
+            return await self._in_place.read(content, offset, end, wanted)
         while True:
             end = min(end, content.size)
             data = await content.read(offset, end)
@@ -87,7 +99,9 @@ class Fetcher:
                 return await self._past_the_disk(content, offset, end)
 
     async def hydrate(self, content: Content) -> None:
-        """Bring every absent byte here."""
+        """Bring every absent byte here, or make sure that it can be read for as long as the content is open."""
+        if self._in_place is not None:
+            return await self._in_place.hold(content)
         at = 0
         while at < content.size:
             end = min(at + 4 * RANGE, content.size)
@@ -95,6 +109,7 @@ class Fetcher:
                 if not await self._land(content, at, min(end, content.size)):
                     raise NoSpace("no room on the local disk to keep a file that is being deleted while it is open")
             at = end
+        return None
 
     def _read_ahead(self, content: Content, offset: int, end: int) -> None:
         if content.base is None or content.extents.covers(0, content.size):

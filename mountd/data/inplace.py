@@ -43,7 +43,7 @@ class InPlace:
 
         Raises Stale when the folder no longer has this version.
         """
-        if content.original is not None and content.extents.empty and self._read_now(content, start, buffer):
+        if not content.extents and self._read_now(content, start, buffer):
             return buffer
         pieces = []
         for run in list(content.extents.runs(start, min(end, content.size))):
@@ -67,12 +67,13 @@ class InPlace:
         while True:
             base = content.base
             descriptor = await self._descriptor(content)
+            content.readers += 1  # which keeps the descriptor open
             try:
                 data = await trio.to_thread.run_sync(disk.read_all, descriptor, start, end)
             except OSError as exc:
-                if content.original != descriptor:
-                    continue  # closed meanwhile, by a change of our own
                 raise from_os_error(exc) from exc
+            finally:
+                content.readers -= 1
             if base is not None and self._originals.holds(descriptor, base.version):
                 return data
             if content.base is base:

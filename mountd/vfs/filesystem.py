@@ -16,6 +16,7 @@ import trio
 
 from mountd.data.cache import Cache
 from mountd.data.fetch import Fetcher
+from mountd.data.inplace import InPlace
 from mountd.errors import (
     IsADirectory,
     MountdError,
@@ -93,6 +94,7 @@ class FileSystem:
         native: NativeFolder | None,
     ) -> None:
         self.root = root
+        self._in_place = native is not None
         self._failures = failures
         self._recovered = tuple(recovered)
         self.cache = cache
@@ -116,9 +118,12 @@ class FileSystem:
             cache=cache,
             # A window of more than a part of the cache would push out what it has just brought.
             fetcher=Fetcher(
-                store, nursery=nursery, prefetch_limit=min(settings.prefetch_limit, settings.cache_size // 4)
+                store,
+                nursery=nursery,
+                prefetch_limit=min(settings.prefetch_limit, settings.cache_size // 4),
+                in_place=InPlace(native) if native is not None else None,
             ),
-            uploader=Uploader(store, nursery=nursery, part_size=settings.part_size),
+            uploader=Uploader(store, nursery=nursery, part_size=settings.part_size, originals=native),
             failed=failures.add,
             native=native is not None,
         )
@@ -201,7 +206,7 @@ class FileSystem:
         if not self.attributes.enabled:
             raise NeverOffered("attributes are switched off for this mount")
         if name.startswith(virtual.PREFIX):
-            return virtual.value(node, name, root=self.root)
+            return virtual.value(node, name, root=self.root, in_place=self._in_place)
         try:
             return node.attributes.xattrs[name]
         except KeyError:

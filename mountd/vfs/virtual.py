@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 PREFIX = b"user.mountd."
 
 
-def value(node: Node, name: bytes, *, root: str) -> bytes:
+def value(node: Node, name: bytes, *, root: str, in_place: bool) -> bytes:
     """Return `user.mountd.uri`, `etag`, `version` or `state` of a node. Raises NoAttribute.
 
     `state` is `absent` (only in the store), `partial`, `cached` (wholly here as well), `dirty` (changes only here) or
-    `uploading`.
+    `uploading`. `in_place`: what the store has is here, because the store is a folder of this machine.
     """
     if name == PREFIX + b"uri":
         key = node.key if isinstance(node, (File, Directory)) else ""
@@ -28,7 +28,8 @@ def value(node: Node, name: bytes, *, root: str) -> bytes:
     tell = _OF_FILES.get(name[len(PREFIX) :])
     if tell is None or not isinstance(node, File):
         raise NoAttribute(f"{node.name!r} has no attribute {name!r}")
-    return tell(node).encode()
+    told = tell(node)
+    return b"cached" if in_place and told in ("absent", "partial") else told.encode()
 
 
 def _version(node: File) -> str:

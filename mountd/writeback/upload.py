@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mountd.data.content import Content
+    from mountd.data.inplace import Originals
     from mountd.data.snapshot import Snapshot
     from mountd.objects.interface import Key, ObjectInfo, ObjectStore, Upload, Version
 
@@ -28,9 +29,13 @@ class Uploader:
     Args:
         nursery: where parts are sent ahead.
         part_size: bytes; raised to what the store demands. Files up to twice this size are sent in one request.
+        originals: takes backing files as they are, where the store is a folder of this machine.
     """
 
-    def __init__(self, store: ObjectStore, *, nursery: trio.Nursery, part_size: int) -> None:
+    def __init__(
+        self, store: ObjectStore, *, nursery: trio.Nursery, part_size: int, originals: Originals | None = None
+    ) -> None:
+        self._originals = originals
         self._store = store
         self._nursery = nursery
         self._part_size = max(part_size, store.capabilities.min_part)
@@ -39,6 +44,8 @@ class Uploader:
 
     def wrote(self, content: Content, key: Key, start: int, end: int) -> None:
         """Note a write; parts that it completed start on their way."""
+        if self._originals is not None:  # what would go ahead is the copying that is to be saved
+            return
         if content.size <= 2 * self._part_size:
             return
         ahead = self._ahead.get(content)
@@ -60,12 +67,28 @@ class Uploader:
         Raises VersionChanged when the key does not hold `expect`; then, as after any failure, the content is as dirty
         as before.
         """
+        if self._originals is not None:
+            return await self._into_folder(self._originals, content, key, expect)
+        return await self._upload(content, key, expect)
+
+    async def _upload(self, content: Content, key: Key, expect: Version | None) -> ObjectInfo:
         snapshot, sent, ahead = await self._freeze(content)
         try:
             info = await self._send(content, snapshot, key, expect=expect, ahead=ahead, sent=sent)
             content.settle(snapshot, info)
         finally:
             content.thaw(snapshot)
+        return info
+
+    async def _into_folder(
+        self, originals: Originals, content: Content, key: Key, expect: Version | None
+    ) -> ObjectInfo:
+        """Let the backing file be the folder's own where it is whole and on the same disk; nothing stays here twice."""
+        info = await content.give_away(lambda descriptor: originals.adopt(descriptor, key, expect=expect))
+        if info is None:
+            info = await self._upload(content, key, expect)
+            if content.evictable:
+                content.evict(0, content.size)
         return info
 
     async def upload_beside(self, content: Content, key: Key, *, expect: Version | None) -> ObjectInfo:

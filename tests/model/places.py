@@ -69,7 +69,9 @@ class Mounted(Disk):
 
     def _paths(self, prefix):
         folder = self.store.folder / prefix
-        return [f"{path.relative_to(folder)}{'/' * (path.is_dir() and not path.is_symlink())}" for path in folder.rglob("*")]
+        return [
+            f"{path.relative_to(folder)}{'/' * (path.is_dir() and not path.is_symlink())}" for path in folder.rglob("*")
+        ]
 
     def _keys(self, prefix):
         pages = self.store.client.get_paginator("list_objects_v2").paginate(Bucket=self.store.bucket, Prefix=prefix)

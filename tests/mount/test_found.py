@@ -53,8 +53,9 @@ def test_a_directory_of_old_objects_can_be_renamed(host, store, attributes):
         assert all(".mountd" not in key for key in store.keys())
 
 
-def test_sidecars_are_left_alone_with_attributes_off(host, store):
+def test_sidecars_are_left_alone_with_attributes_off(host, s3_store):
     """Renames went on reading and writing them."""
+    store = s3_store
     host.mount(store)
     mount = host.mounted()
     (mount / "a").mkdir()

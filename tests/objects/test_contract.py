@@ -5,8 +5,8 @@ import time
 import pytest
 import trio
 
-from mountd.errors import NotFound, Unsupported, VersionChanged
-from mountd.objects.interface import ABSENT, Key, Version
+from mountd.errors import NotEmpty, NotFound, Unsupported, VersionChanged
+from mountd.objects.interface import ABSENT, Key, ObjectInfo, Version
 
 MiB = 1024 * 1024
 A, B = Key("a"), Key("b")
@@ -185,6 +185,30 @@ async def test_a_copy_of_what_is_gone_is_not_found(store):
         await store.copy(source, B)
     with pytest.raises(NotFound):
         await store.stat(B)
+
+
+async def test_a_rename_moves_in_one_step(store):
+    """A file in its version, or a directory with everything in it, where the store has real directories."""
+    if not store.capabilities.folders:
+        pytest.skip("the store says that it can only copy and delete")
+    first = await store.put(Key("d/a"), b"first")
+    moved = await store.rename(first, Key("e/f/a"), expect=ABSENT)
+    assert await read(store, Key("e/f/a")) == b"first"
+    assert (await store.stat(Key("e/f/a"))).version == moved.version
+    with pytest.raises(NotFound):
+        await store.stat(Key("d/a"))
+    second = await store.put(Key("d/a"), b"second")
+    for source, expect in ((second, ABSENT), (first, None)):
+        with pytest.raises(VersionChanged):
+            await store.rename(source, Key("e/f/a"), expect=expect)
+    await store.rename(second, Key("e/f/a"), expect=moved.version)
+    assert await read(store, Key("e/f/a")) == b"second"
+    await store.rename(ObjectInfo(Key("e/"), 0, 0, ABSENT), Key("g/e/"))
+    assert await read(store, Key("g/e/f/a")) == b"second"
+    assert await listed(store) == ([], ["d/", "g/"])
+    await store.put(Key("d/b"), b"1")
+    with pytest.raises(NotEmpty):
+        await store.rename(ObjectInfo(Key("g/"), 0, 0, ABSENT), Key("d/"))
 
 
 async def test_a_listing_folds_what_lies_deeper(store):
