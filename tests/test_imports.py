@@ -52,7 +52,7 @@ LIBRARIES = {
     "sqlite3": ("mountd.writeback.journal",),
     # The local store has no service between itself and the kernel: what other stores read from error codes of a
     # service, it reads from errno.
-    "errno": ("mountd.errors", "mountd.objects.folder"),
+    "errno": ("mountd.errors", "mountd.objects.folder", "mountd.objects.partial", "mountd.objects.native"),
 }
 
 # Importer, imported, and why the rule does not hold there.

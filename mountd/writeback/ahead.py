@@ -19,16 +19,16 @@ log = logging.getLogger(__name__)
 
 
 class Ahead:
-    """The upload that a file under construction has going.
+    """The upload that a file under construction has going, under the key that it had when that began.
 
     A part counts as sent as long as nothing in it has been written since its bytes were read; what was sent and then
     changed, as by formats that go back to fill in a header, is sent again at the end.
     """
 
     def __init__(self, store: ObjectStore, content: Content, key: Key, *, part_size: int) -> None:
+        self.key = key
         self._store = store
         self._content = content
-        self._key = key
         self._part_size = part_size
         self._sent: set[int] = set()
         self._flying: dict[int, trio.Event] = {}
@@ -66,7 +66,7 @@ class Ahead:
                     if number not in self._spoilt:
                         self._sent.add(number)
         except MountdError as exc:
-            log.debug("%s: part %d could not be sent ahead: %s", self._key, number, exc)
+            log.debug("%s: part %d could not be sent ahead: %s", self.key, number, exc)
             self._failed = True
         finally:
             self._spoilt.discard(number)
@@ -77,7 +77,7 @@ class Ahead:
         async with self._opening:
             if self._upload is None:
                 base = self._content.base
-                self._upload = await self._store.open_upload(self._key, replaces=base.version if base else None)
+                self._upload = await self._store.open_upload(self.key, replaces=base.version if base else None)
         return self._upload
 
     def sent(self) -> frozenset[int]:

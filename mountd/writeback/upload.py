@@ -49,6 +49,9 @@ class Uploader:
         if content.size <= 2 * self._part_size:
             return
         ahead = self._ahead.get(content)
+        if ahead is not None and ahead.key != key:  # renamed: what is under way would get the old name
+            self._nursery.start_soon(self._ahead.pop(content).abort)
+            ahead = None
         if ahead is None:
             ahead = self._ahead[content] = Ahead(self._store, content, key, part_size=self._part_size)
             start = 0  # what was written before the file was found to be large
@@ -72,6 +75,8 @@ class Uploader:
         return await self._upload(content, key, expect)
 
     async def _upload(self, content: Content, key: Key, expect: Version | None) -> ObjectInfo:
+        if content in self._ahead and self._ahead[content].key != key:
+            await self._ahead.pop(content).abort()
         snapshot, sent, ahead = await self._freeze(content)
         try:
             info = await self._send(content, snapshot, key, expect=expect, ahead=ahead, sent=sent)

@@ -69,3 +69,21 @@ def test_sidecars_are_left_alone_with_attributes_off(host, s3_store):
     (mount / "a").rename(mount / "b")
     host.run("sync", mount.path)
     assert store.get("b/.mountd-attributes.json") == before
+
+
+def test_a_large_file_that_is_renamed_while_it_is_written_has_its_new_name(host, store):
+    """Its parts were on their way under the old name, and completed there: the new name led to nothing."""
+    mount = host.mount(store)
+    expected = b""
+    with open(mount / "a", "wb", buffering=0) as file:
+        for step in range(3):
+            data = bytes([step]) * (20 * 1024 * 1024)
+            file.write(data)
+            expected += data
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # has the kernel hand over what it holds back
+            time.sleep(0.3)  # parts are sent
+            (mount / ("a", "b", "c")[step]).rename(mount / ("b", "c", "d")[step])
+    assert store.keys() == ["d"]
+    assert store.get("d") == expected
+    if store.kind == "s3":
+        assert "Uploads" not in store.client.list_multipart_uploads(Bucket=store.bucket)
