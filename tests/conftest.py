@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.servers import azurite, fake_gcs, rclone_s3, seaweedfs
+from tests.servers import azurite, fake_gcs, hierarchical, rclone_s3, seaweedfs
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +23,13 @@ def gcs_server():
 def azure_server():
     """A running server of Azure Blob Storage's API; see `tests.servers.AzureServer`."""
     with azurite() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def folders_server(azure_server):
+    """A running account of Azure with a hierarchical namespace; see `tests.hierarchical`."""
+    with hierarchical(azure_server) as server:
         yield server
 
 

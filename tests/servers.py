@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import sysconfig
 import tempfile
 import time
@@ -171,10 +172,10 @@ AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1
 
 
 class AzureServer:
-    """An Azurite. Attributes: `connection_string`; `process`."""
+    """An Azurite. Attributes: `endpoint`; `connection_string`; `process`."""
 
     def __init__(self, endpoint, process):
-        self.process = process
+        self.endpoint, self.process = endpoint, process
         self.connection_string = (
             f"DefaultEndpointsProtocol=http;AccountName={AZURITE_ACCOUNT};AccountKey={AZURITE_KEY};"
             f"BlobEndpoint={endpoint}/{AZURITE_ACCOUNT};"
@@ -206,6 +207,17 @@ def azurite():
         server = AzureServer(f"http://127.0.0.1:{port}", process)
         _wait_for(lambda: socket.create_connection(("127.0.0.1", port), 1).close(), process)
         yield server
+
+
+@contextlib.contextmanager
+def hierarchical(azure):
+    """Run what makes an account with a hierarchical namespace of an Azurite, and yield an `AzureServer`."""
+    (port,) = _free_ports(1)
+    command = [sys.executable, "-m", "tests.hierarchical", azure.endpoint, port, azure.connection_string]
+    checkout = Path(__file__).parent.parent
+    with _running(command, env=dict(os.environ, PYTHONPATH=str(checkout))) as process:
+        _wait_for(lambda: socket.create_connection(("127.0.0.1", port), 1).close(), process)
+        yield AzureServer(f"http://127.0.0.1:{port}", process)
 
 
 @contextlib.contextmanager

@@ -19,22 +19,20 @@ from azure.storage.blob import ContentSettings
 from azure.storage.blob.aio import BlobPrefix
 
 from mountd.errors import (
-    BadCredentials,
     Denied,
-    MountdError,
     NotFound,
     StoreFailure,
-    Throttled,
     Unavailable,
     Unsupported,
     VersionChanged,
 )
 from mountd.objects import azure_values as values
+from mountd.objects.azure_errors import domain_errors
+from mountd.objects.azure_folders import AzureFolders, has_folders, is_folder
 from mountd.objects.azure_upload import BlockUpload
 from mountd.objects.base import Basic
 from mountd.objects.checking import list_one
 from mountd.objects.described import Description, Descriptions
-from mountd.objects.http_status import of_status
 from mountd.objects.interface import (
     ABSENT,
     Buffer,
@@ -51,31 +49,10 @@ from mountd.objects.media import content_type, retyped
 from mountd.objects.preconditions import deleting
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from mountd.objects.bridge import Bridge
 
-_CODES: dict[str, type[MountdError]] = {
-    "BlobNotFound": NotFound,
-    "ContainerNotFound": NotFound,
-    "BlobAlreadyExists": VersionChanged,
-    "UnauthorizedBlobOverwrite": VersionChanged,
-    "ConditionNotMet": VersionChanged,
-    "TargetConditionNotMet": VersionChanged,
-    "SourceConditionNotMet": VersionChanged,
-    "InvalidBlockList": VersionChanged,  # the blocks that were to be kept are those of an earlier state
-    "CannotVerifyCopySource": NotFound,
-    "AuthenticationFailed": BadCredentials,
-    "InvalidAuthenticationInfo": BadCredentials,
-    "NoAuthenticationInformation": BadCredentials,
-    "AuthorizationFailure": Denied,
-    "AuthorizationPermissionMismatch": Denied,
-    "InsufficientAccountPermissions": Denied,
-    "ServerBusy": Throttled,
-    "OperationTimedOut": Unavailable,
-    "InternalError": Unavailable,
-    "APINotImplemented": Unsupported,
-}
 _INVALID_RANGE = 416
 _NEVER = Version("0x0")  # the version of a blob that never was
 
@@ -106,11 +83,17 @@ class AzureStore(Basic):
             max_parts=50_000,
         )
         self._described = Descriptions(self._ask_description)
+        self._folders: AzureFolders | None = None  # until `check` has found out
 
     async def check(self) -> None:
         """List one key. Raises NotFound without the container, BadCredentials, Denied, Unavailable."""
         where = f"abfs://{self.container}/{self.prefix}"
         await list_one(self, where=where, missing=f"container {self.container!r}")
+        if await self._bridge.call(has_folders, self._fs.service_client, self.container):
+            self._folders = AzureFolders(
+                self._fs.service_client, self._bridge, container=self.container, prefix=self.prefix
+            )
+            self.capabilities = replace(self.capabilities, folders=True)
         if not self.capabilities.read_only:
             await self._find_out_rights()
 
@@ -132,7 +115,11 @@ class AzureStore(Basic):
         self.capabilities = replace(self.capabilities, read_only=writing, denied_writing=writing, deletes=not deleting_)
 
     async def stat(self, key: Key) -> ObjectInfo:
+        if self._folders is not None and key.endswith("/"):
+            return await self._folders.stat(key)
         properties = await self.call(key, lambda blob: blob.get_blob_properties())
+        if self._folders is not None and is_folder(properties.metadata):
+            raise NotFound(f"{key} is a directory")
         found = values.info(key, properties.size, properties)
         self._described.remember(key, found.version, values.description(properties))
         return found
@@ -159,12 +146,19 @@ class AzureStore(Basic):
     async def list_page(
         self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000
     ) -> ListPage:
-        return await self._bridge.call(self._list_page, prefix, recursive, cursor, limit)
+        page = await self._bridge.call(self._list_page, prefix, recursive, cursor, limit)
+        if self._folders is None or not prefix or cursor or page.objects or page.prefixes:
+            return page
+        with contextlib.suppress(NotFound):  # nothing is below, so the directory itself has to be asked for
+            return ListPage([await self._folders.stat(prefix)], (), None)
+        return page
 
     async def _list_page(self, prefix: Key, recursive: bool, cursor: str | None, limit: int) -> ListPage:
         client = self._fs.service_client.get_container_client(self.container)
         find = client.list_blobs if recursive else client.walk_blobs
-        pages = find(name_starts_with=self.prefix + prefix, results_per_page=limit).by_page(cursor)
+        # Only the metadata tells directories of a hierarchical namespace from files.
+        options = {"include": ["metadata"]} if self._folders is not None else {}
+        pages = find(name_starts_with=self.prefix + prefix, results_per_page=limit, **options).by_page(cursor)
         skip = len(self.prefix)
         objects: list[ObjectInfo] = []
         prefixes: list[Key] = []
@@ -173,6 +167,11 @@ class AzureStore(Basic):
                 name = item.name[skip:]
                 if isinstance(item, BlobPrefix):
                     prefixes.append(Key(name))
+                elif self._folders is not None and is_folder(item.metadata):
+                    if recursive:
+                        objects.append(values.info(Key(name + "/"), 0, item))
+                    else:
+                        prefixes.append(Key(name + "/"))
                 elif name:
                     objects.append(values.info(Key(name), item.size, item))
         return ListPage(objects, prefixes, pages.continuation_token or None)
@@ -198,6 +197,8 @@ class AzureStore(Basic):
         return chunk
 
     async def put(self, key: Key, data: Buffer, *, expect: Version | None = None) -> ObjectInfo:
+        if self._folders is not None and key.endswith("/"):
+            return await self._folders.make(key, expect)
         described = await self._description(key, expect)
         options: dict[str, Any] = (
             {"overwrite": expect != ABSENT} | (values.condition(expect) if expect else {}) | described
@@ -215,6 +216,8 @@ class AzureStore(Basic):
     async def copy(
         self, source: ObjectInfo, target: Key, *, expect: Version | None = None, match: bool = True
     ) -> ObjectInfo:
+        if self._folders is not None and target.endswith("/"):
+            return await self._folders.make(target, expect)
         options = values.condition(expect)
         described = await self._described.of(source.key, source.version if match else None) or {}
         if described.get("standard_blob_tier"):
@@ -253,14 +256,25 @@ class AzureStore(Basic):
             await trio.sleep(0.2)
 
     async def delete(self, key: Key, *, expect: Version | None = None) -> None:
+        if self._folders is not None and key.endswith("/"):
+            return await self._folders.remove(key)
         async with deleting(key, expect) as named:
             await self.call(key, lambda blob: blob.delete_blob(**values.condition(named)))
+        return None
+
+    async def rename(self, source: ObjectInfo, target: Key, *, expect: Version | None = None) -> ObjectInfo:
+        if self._folders is None:
+            return await super().rename(source, target, expect=expect)
+        await self._folders.rename(source, target, expect=expect)
+        return await self.stat(target)
 
     async def open_upload(self, key: Key, *, replaces: Version | None = None) -> Upload:
         return BlockUpload(self, key, await self._description(key, replaces))
 
     async def aclose(self) -> None:
         """Close the connections."""
+        if self._folders is not None:
+            await self._folders.aclose()
         _detach_finalizers(self._fs)
         await self._bridge.call(self._fs.service_client.close)
 
@@ -283,19 +297,3 @@ def _detach_finalizers(filesystem: Any) -> None:
     for finalizer, info in list(getattr(weakref.finalize, "_registry", {}).items()):
         if info.weakref() is filesystem:
             finalizer.detach()
-
-
-@contextlib.contextmanager
-def domain_errors(what: str) -> Iterator[None]:
-    """Turn what a request in the block raises into the classes of `mountd.errors`; `what` is the key or container."""
-    try:
-        yield
-    except azure_errors.HttpResponseError as exc:
-        named = getattr(exc, "error_code", None) or ""
-        code, status = str(getattr(named, "value", named)), exc.status_code or 0
-        said = (exc.message or "").partition("\n")[0]
-        raise (_CODES.get(code) or of_status(status))(f"{what}: {code or status}: {said}") from exc
-    except azure_errors.AzureError as exc:
-        raise Unavailable(f"{what}: {exc}") from exc
-    except (TimeoutError, OSError) as exc:
-        raise Unavailable(f"{what}: {type(exc).__name__}: {exc}") from exc

@@ -63,6 +63,14 @@ def azure_store(azure_server):
 
 
 @pytest.fixture
+def folders_store(folders_server):
+    """An empty container of an account with a hierarchical namespace."""
+    store = AzureContainer(folders_server)
+    yield store
+    store.client.close()
+
+
+@pytest.fixture
 def local_store(folder):
     """An empty folder as a store."""
     return LocalFolder(folder / "store")

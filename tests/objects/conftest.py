@@ -20,6 +20,7 @@ KINDS = [
     "gcs-prefix",
     "azure",
     "azure-prefix",
+    "azure-folders",
     "fsspec-memory",
     "fsspec-local",
 ]
@@ -41,7 +42,7 @@ def config_of(request, tmp_path, monkeypatch):
             server = request.getfixturevalue("gcs_server")
             return StoreConfig("test", "gcs", f"gs://{server.make_bucket()}{prefix}", server.options() | options)
         if kind.startswith("azure"):
-            server = request.getfixturevalue("azure_server")
+            server = request.getfixturevalue("folders_server" if kind == "azure-folders" else "azure_server")
             monkeypatch.setenv("TEST_AZURE_CONNECTION", server.connection_string)
             root = f"abfs://{server.make_container()}{prefix}"
             return StoreConfig("test", "azure", root, server.options() | options)
