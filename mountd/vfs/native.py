@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import trio
 
@@ -68,7 +69,7 @@ class NativeKeeper(Keeper):
         super().__init__(attributes, nodes, journal, failures)
         attributes.keeper = self
         self._native = native
-        self._noted: dict[trio.lowlevel.Task, list[Node]] = {}
+        self._noted: WeakKeyDictionary[trio.lowlevel.Task, list[Node]] = WeakKeyDictionary()
 
     def record(self, node: Node) -> Record:
         """Return what the folder says of a node, nothing for a file that it does not have yet."""
@@ -115,12 +116,21 @@ class NativeKeeper(Keeper):
 
     async def carry_out(self) -> None:
         """Give the files what this task has noted. Raises the first error; the node shows what the file has then."""
+        failure: MountdError | None = None
         for node in dict.fromkeys(self._noted.pop(trio.lowlevel.current_task(), ())):
-            if node.lock.statistics().owner is trio.lowlevel.current_task():
-                await self._carry_out(node)
-            else:
-                async with node.lock:
-                    await self._carry_out(node)
+            try:
+                await self._holding(node)
+            except MountdError as exc:
+                failure = failure or exc
+        if failure is not None:
+            raise failure
+
+    async def _holding(self, node: Node) -> None:
+        """Carry out what was noted of a node while nobody else, such as an upload, works on it."""
+        if node.lock.statistics().owner is trio.lowlevel.current_task():
+            return await self._carry_out(node)
+        async with node.lock:
+            return await self._carry_out(node)
 
     async def _carry_out(self, node: Node) -> None:
         key = _key(node)

@@ -7,6 +7,8 @@ import subprocess
 
 import pytest
 
+from tests.harness import LocalFolder
+
 MiB = 1024 * 1024
 
 
@@ -194,3 +196,33 @@ def test_with_attributes_off_links_are_followed(host, store, folder_of, folder):
     mount = host.mount(store, "--attributes", "off")
     assert not (mount / "link").is_symlink()
     assert (mount / "link").read_bytes() == b"outside"
+
+
+@pytest.fixture(params=["ramfs", "tmpfs"])
+def elsewhere(request, folder):
+    """A store in a folder on another disk: one that keeps no extended attributes, and one that does."""
+    place = folder / request.param
+    place.mkdir()
+    subprocess.run(["mount", "-t", request.param, "none", place], check=True)
+    yield LocalFolder(place / "store")
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_folder_on_another_disk(host, elsewhere):
+    """Files are copied there; where its file system lacks something, sidecars keep it. [local-attributes]"""
+    mount = host.mount(elsewhere)
+    with open(mount / "a", "wb") as file:
+        file.write(bytes(20 * MiB))
+        file.write(b"end")
+    (mount / "small").write_bytes(b"1")
+    (mount / "small").chmod(0o640)
+    os.setxattr(mount / "small", "user.note", b"x")
+    os.symlink("small", mount / "link")
+    assert elsewhere.get("a") == bytes(20 * MiB) + b"end"
+    mount.unmount()
+    sidecars = [key for key in elsewhere.keys() if ".mountd" in key]
+    assert len(sidecars) == (0 if elsewhere.folder.parent.name == "tmpfs" else 1)
+    mount = host.mount(elsewhere)
+    assert (mount / "a").read_bytes() == bytes(20 * MiB) + b"end"
+    assert stat.S_IMODE((mount / "link").stat().st_mode) == 0o640
+    assert os.getxattr(mount / "link", "user.note") == b"x"
