@@ -1,6 +1,7 @@
 """Real servers as processes of their own, on 127.0.0.1, gone when the block ends."""
 
 import contextlib
+import copy
 import json
 import os
 import secrets
@@ -31,8 +32,18 @@ def die_with_parent():
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-class S3Server:
-    """A SeaweedFS with an S3 gateway.
+class Server:
+    """What all have in common. Attributes: `endpoint`, its URL."""
+
+    def at(self, endpoint):
+        """Return the same server as it is reached through a proxy."""
+        reached = copy.copy(self)
+        reached.endpoint = endpoint
+        return reached
+
+
+class S3Server(Server):
+    """A server of S3's protocol.
 
     Attributes:
         endpoint: its URL; `key` and `secret` are an account that may do everything.
@@ -123,7 +134,7 @@ def rclone_s3():
             yield S3Server(f"http://127.0.0.1:{port}", key, secret, process)
 
 
-class GcsServer:
+class GcsServer(Server):
     """A fake-gcs-server. Attributes: `endpoint`, its URL; `process`."""
 
     def __init__(self, endpoint, process):
@@ -170,15 +181,21 @@ AZURITE_ACCOUNT = "devstoreaccount1"
 AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 
-class AzureServer:
-    """An Azurite. Attributes: `connection_string`; `process`."""
+class AzureServer(Server):
+    """An Azurite. Attributes: `endpoint`, its URL; `process`."""
 
     def __init__(self, endpoint, process):
-        self.process = process
-        self.connection_string = (
-            f"DefaultEndpointsProtocol=http;AccountName={AZURITE_ACCOUNT};AccountKey={AZURITE_KEY};"
-            f"BlobEndpoint={endpoint}/{AZURITE_ACCOUNT};"
-        )
+        self.endpoint, self.process = endpoint, process
+
+    @property
+    def connection_string(self):
+        """What names the account, its key and the address."""
+        return self.connect(f"AccountKey={AZURITE_KEY}")
+
+    def connect(self, credentials):
+        """Return a connection string with other credentials: `AccountKey=...` or `SharedAccessSignature=...`."""
+        account = f"DefaultEndpointsProtocol=http;AccountName={AZURITE_ACCOUNT};{credentials};"
+        return f"{account}BlobEndpoint={self.endpoint}/{AZURITE_ACCOUNT};"
 
     def client(self):
         """Return a client of the service, independent of what mountd uses."""

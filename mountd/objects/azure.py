@@ -48,6 +48,7 @@ from mountd.objects.interface import (
 )
 from mountd.objects.media import content_type, retyped
 from mountd.objects.preconditions import deleting
+from mountd.objects.sessions import send_once
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -87,6 +88,9 @@ class AzureStore:
 
     def __init__(self, filesystem: Any, bridge: Bridge, *, container: str, prefix: str, read_only: bool) -> None:
         self._fs = filesystem
+        # Repeating requests is the business of `retry`; the client would wait for 15 s before its first repeat. adlfs
+        # passes nothing on to the client that it makes.
+        filesystem.service_client._config.retry_policy.total_retries = 0
         self._bridge = bridge
         self.container = container
         self.prefix = prefix
@@ -168,6 +172,7 @@ class AzureStore:
         objects: list[ObjectInfo] = []
         prefixes: list[Key] = []
         with domain_errors(self.container):
+            await self._connect()
             async for item in await anext(pages):
                 name = item.name[skip:]
                 if isinstance(item, BlobPrefix):
@@ -276,7 +281,15 @@ class AzureStore:
 
     async def _run(self, key: Key, act: Callable[[Any], Awaitable[Any]]) -> Any:
         with domain_errors(key):
+            await self._connect()
             return await act(self.blob(key))
+
+    async def _connect(self) -> None:
+        """Open the session that all clients share, should it not be open yet."""
+        transport = self._fs.service_client._pipeline._transport
+        if transport.session is None:
+            await transport.open()
+            send_once(transport.session)
 
 
 def _detach_finalizers(filesystem: Any) -> None:
@@ -293,6 +306,8 @@ def domain_errors(what: str) -> Iterator[None]:
     try:
         yield
     except azure_errors.HttpResponseError as exc:
+        if exc.status_code is None or isinstance(exc, azure_errors.DecodeError):  # the answer ended too early
+            raise Unavailable(f"{what}: {exc.message}") from exc
         named = getattr(exc, "error_code", None) or ""
         code, status = str(getattr(named, "value", named)), exc.status_code or 0
         said = (exc.message or "").partition("\n")[0]

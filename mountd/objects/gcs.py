@@ -43,6 +43,7 @@ from mountd.objects.interface import (
 )
 from mountd.objects.media import UNKNOWN, content_type, retyped
 from mountd.objects.preconditions import deleting, look, require
+from mountd.objects.sessions import send_once
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -299,6 +300,7 @@ class GcsStore:
         url = path if path.startswith("http") else self._fs.base + path
         try:
             await self._fs._set_session()
+            send_once(self._fs.session)
             async with self._fs.session.request(
                 method,
                 # Encoded already: the slashes of a key are part of its one path segment.

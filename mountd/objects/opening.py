@@ -101,7 +101,10 @@ def _implementation(
 
 def _client_config(settings: MountSettings) -> dict[str, Any]:
     """Return the settings of botocore's client: repeats are ours (`retry`), and so is the number of requests."""
+    from mountd.objects.sessions import BotocoreSession
+
     return {
+        "http_session_cls": BotocoreSession,
         "retries": {"total_max_attempts": 1, "mode": "standard"},
         "max_pool_connections": SMALL_REQUESTS,
         "read_timeout": settings.request_deadline,

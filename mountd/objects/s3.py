@@ -226,13 +226,16 @@ class S3Store:
         with domain_errors(key):
             async with answer["Body"] as body:
                 data: bytes = await body.read()
-        if len(data) != answer["ContentLength"]:
-            raise Unavailable(f"{key}: the body ended after {len(data)} of {answer['ContentLength']} bytes")
         whole = answer.get("ContentRange")
         if whole is None:  # the service does not know ranges and has sent everything
-            size, data = len(data), data[start : start + length]
+            size, promised = len(data), answer["ContentLength"]
         else:
             size = int(whole.rpartition("/")[2])
+            promised = max(0, min(length, size - start))
+        if len(data) != promised:
+            raise Unavailable(f"{key}: the body ended after {len(data)} of {promised} bytes")
+        if whole is None:
+            data = data[start : start + length]
         if not which:
             self._note(key, answer)
         return Chunk(data, require(values.info(key, answer, size=size), version))

@@ -8,6 +8,8 @@ from mountd.config import MountSettings
 from mountd.objects.memory import MemoryStore
 from mountd.objects.opening import open_store
 from mountd.stores.store import StoreConfig
+from tests.objects.services import Service
+from tests.proxy import proxied
 
 SETTINGS = MountSettings.merge({"request_deadline": 20, "retry_budget": 5})
 KINDS = [
@@ -67,3 +69,11 @@ async def store(kind, config_of):
             opened = await stack.enter_async_context(open_store(config_of(kind), SETTINGS))
             await opened.store.check()
             yield opened.store
+
+
+@pytest.fixture(params=["s3", "gcs", "azure"])
+def service(request, monkeypatch):
+    """An empty store of each cloud's kind behind a proxy; see `tests.objects.services.Service`."""
+    server = request.getfixturevalue(f"{request.param}_server")
+    with proxied(server.endpoint) as proxy:
+        yield Service(request.param, server, proxy, monkeypatch)
