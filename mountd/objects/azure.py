@@ -33,7 +33,7 @@ from mountd.objects import azure_values as values
 from mountd.objects.azure_upload import BlockUpload
 from mountd.objects.checking import list_one
 from mountd.objects.described import Description, Descriptions
-from mountd.objects.http_status import of_status
+from mountd.objects.http_status import note_wait, of_status
 from mountd.objects.interface import (
     ABSENT,
     Buffer,
@@ -113,7 +113,7 @@ class AzureStore:
     async def check(self) -> None:
         """List one key. Raises NotFound without the container, BadCredentials, Denied, Unavailable."""
         where = f"abfs://{self.container}/{self.prefix}"
-        await list_one(self, where=where, missing=f"container {self.container!r}")
+        await list_one(self, where=where, missing=f"container {self.container!r}", right="permission List")
         if not self.capabilities.read_only:
             await self._find_out_rights()
 
@@ -286,10 +286,12 @@ class AzureStore:
 
     async def _connect(self) -> None:
         """Open the session that all clients share, should it not be open yet."""
-        transport = self._fs.service_client._pipeline._transport
+        client: Any = self._fs.service_client
+        transport: Any = client._pipeline._transport
         if transport.session is None:
             await transport.open()
-            send_once(transport.session)
+            session: Any = transport.session
+            send_once(session)
 
 
 def _detach_finalizers(filesystem: Any) -> None:
@@ -306,13 +308,16 @@ def domain_errors(what: str) -> Iterator[None]:
     try:
         yield
     except azure_errors.HttpResponseError as exc:
-        if exc.status_code is None or isinstance(exc, azure_errors.DecodeError):  # the answer ended too early
+        if not exc.status_code or exc.status_code < 300 or isinstance(exc, azure_errors.DecodeError):
+            # The answer ended too early, or is not Azure's.
             raise Unavailable(f"{what}: {exc.message}") from exc
         named = getattr(exc, "error_code", None) or ""
         code, status = str(getattr(named, "value", named)), exc.status_code or 0
         said = (exc.message or "").partition("\n")[0]
-        raise (_CODES.get(code) or of_status(status))(f"{what}: {code or status}: {said}") from exc
-    except azure_errors.AzureError as exc:
+        failure = (_CODES.get(code) or of_status(status))(f"{what}: {code or status}: {said}")
+        response: Any = exc.response
+        raise note_wait(failure, response.headers if response else {}) from exc
+    except (azure_errors.AzureError, ValueError) as exc:  # the latter for answers that are not Azure's
         raise Unavailable(f"{what}: {exc}") from exc
     except (TimeoutError, OSError) as exc:
         raise Unavailable(f"{what}: {type(exc).__name__}: {exc}") from exc

@@ -28,7 +28,7 @@ from mountd.errors import (
 from mountd.objects.checking import list_one
 from mountd.objects.described import Description, Descriptions
 from mountd.objects.gcs_upload import PARTS, ComposedUpload, KeptParts
-from mountd.objects.http_status import of_status
+from mountd.objects.http_status import note_wait, of_status
 from mountd.objects.interface import (
     ABSENT,
     Buffer,
@@ -99,7 +99,7 @@ class GcsStore:
     async def check(self) -> None:
         """List one key. Raises NotFound without the bucket, BadCredentials, Denied, Unavailable."""
         where = f"gs://{self.bucket}/{self.prefix}"
-        await list_one(self, where=where, missing=f"bucket {self.bucket!r}")
+        await list_one(self, where=where, missing=f"bucket {self.bucket!r}", right="storage.objects.list")
         if self._decides and not self.capabilities.read_only:
             await self._find_out_rights()
         if not self.capabilities.read_only and self.capabilities.deletes:
@@ -161,18 +161,15 @@ class GcsStore:
             raise VersionChanged(f"{key} was changed by somebody else") from exc
         if status == 416 or "x-goog-generation" not in answer:
             found = await self._send("GET", self._object(key), key, params={"fields": _FIELDS})
-            info = self._info(json.loads(found[2]))
+            info = self._info(_parsed(found[2], key))
             require(info, version)
-            return Chunk(b"" if status == 416 else _cut(status, data, start, length), info)
+            return _whole(key, b"" if status == 416 else _cut(status, data, start, length), start, length, info)
         size = int(answer["Content-Range"].rpartition("/")[2]) if status == 206 else len(data)
         modified = datetime.datetime.strptime(answer["Last-Modified"], "%a, %d %b %Y %H:%M:%S %Z")
         seconds = int(modified.replace(tzinfo=datetime.UTC).timestamp())
         info = ObjectInfo(key, size, seconds * 1_000_000_000, Version(answer["x-goog-generation"]))
         require(info, version)
-        data = _cut(status, data, start, length)
-        if len(data) != max(0, min(length, size - start)):
-            raise Unavailable(f"{key}: the body ended after {len(data)} bytes")
-        return Chunk(data, info)
+        return _whole(key, _cut(status, data, start, length), start, length, info)
 
     async def _still_there(self, key: Key) -> None:
         await self._send("GET", self._object(key), key, params={"fields": "name"})
@@ -284,7 +281,7 @@ class GcsStore:
         if payload is not None:
             options["data"] = json.dumps(payload).encode()
             options["headers"] = {"Content-Type": "application/json"} | options.get("headers", {})
-        return json.loads((await self._bridge.call(self._send, method, path, what, **options))[2])
+        return _parsed((await self._bridge.call(self._send, method, path, what, **options))[2], what)
 
     async def _send(
         self,
@@ -312,7 +309,7 @@ class GcsStore:
             ) as answer:
                 body = await answer.read()
                 if answer.status >= 400 and answer.status != 416:
-                    raise _failure(answer.status, body, what)
+                    raise note_wait(_failure(answer.status, body, what), answer.headers)
                 return answer.status, answer.headers, body
         except google.auth.exceptions.GoogleAuthError as exc:
             raise BadCredentials(f"{what}: {exc}") from exc
@@ -330,6 +327,21 @@ def _condition(expect: Version | None) -> dict[str, str]:
     if expect is None:
         return {}
     return {"ifGenerationMatch": "0" if expect == ABSENT else expect}
+
+
+def _parsed(body: bytes, what: str) -> Any:
+    """Return an answer in JSON. Raises Unavailable for what came from somewhere else: a portal on the way, say."""
+    try:
+        return json.loads(body)
+    except ValueError as exc:
+        raise Unavailable(f"{what}: the answer does not come from Google Cloud Storage: it is not JSON") from exc
+
+
+def _whole(key: Key, data: bytes, start: int, length: int, info: ObjectInfo) -> Chunk:
+    """Return a chunk. Raises Unavailable where bytes are missing."""
+    if len(data) != max(0, min(length, info.size - start)):
+        raise Unavailable(f"{key}: the body ended after {len(data)} bytes")
+    return Chunk(data, info)
 
 
 def _cut(status: int, data: bytes, start: int, length: int) -> bytes:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from mountd.errors import Busy, MountdError, NotFound, Unavailable, VersionChanged
-from mountd.objects.interface import ABSENT, Buffer, Key, ObjectInfo, Version
+from mountd.errors import Busy, MountdError, NotFound, StoreFailure, Unavailable, VersionChanged
+from mountd.objects.interface import ABSENT, Buffer, Key, ListPage, ObjectInfo, Version
 from mountd.objects.layer import Layer
 
 if TYPE_CHECKING:
@@ -41,6 +41,16 @@ class RetryingStore(Layer):
 
     async def _request(self, name: str, send: Callable[[], Awaitable[T]]) -> T:
         return await self._repeat(name, send, settle=None)
+
+    async def list_page(
+        self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000
+    ) -> ListPage:
+        page = await super().list_page(prefix, recursive=recursive, cursor=cursor, limit=limit)
+        if page.cursor is not None and page.cursor == cursor:  # else whoever wants all of it would never be done
+            raise StoreFailure(
+                f"{prefix or 'the root'}: the service sends the same page of the listing again and again"
+            )
+        return page
 
     async def put(self, key: Key, data: Buffer, *, expect: Version | None = None) -> ObjectInfo:
         return await self._repeat(
@@ -84,8 +94,9 @@ class RetryingStore(Layer):
                     raise
                 return await settle()
             except (Unavailable, Busy) as exc:
-                pause = random.uniform(0, wait)
-                if trio.current_time() + pause > end:
+                left = end - trio.current_time()
+                pause = max(random.uniform(0, wait), min(_asked(exc), left))
+                if pause > left:
                     self._report(f"{name}: {exc}")
                     raise
                 lost = exc
@@ -115,3 +126,8 @@ class RetryingStore(Layer):
         except NotFound:
             return
         raise VersionChanged(f"{key} was changed by somebody else")
+
+
+def _asked(error: MountdError) -> float:
+    """Return the seconds for which the service asked to be left alone."""
+    return error.retry_after if isinstance(error, Unavailable) else 0.0

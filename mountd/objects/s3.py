@@ -28,7 +28,7 @@ from mountd.objects.interface import (
 )
 from mountd.objects.media import content_type, retyped
 from mountd.objects.preconditions import deleting, look, require
-from mountd.objects.s3_errors import code_of, domain_errors, failure
+from mountd.objects.s3_errors import code_of, domain_errors, failure, require_ours
 from mountd.objects.s3_upload import S3Upload, copy_in_parts, send_file
 from mountd.objects.spool import SpooledUpload
 
@@ -83,7 +83,7 @@ class S3Store:
         """
         endpoint = f" at {self._fs.endpoint_url}" if self._fs.endpoint_url else ""
         where = f"s3://{self.bucket}/{self.prefix}{endpoint}"
-        await list_one(self, where=where, missing=f"bucket {self.bucket!r}{endpoint}")
+        await list_one(self, where=where, missing=f"bucket {self.bucket!r}{endpoint}", right="s3:ListBucket")
         if not self.capabilities.read_only:
             probe = Key(f"{PROBE}{secrets.token_hex(8)}")
             await self._find_out_puts(probe)
@@ -335,8 +335,21 @@ class S3Store:
         return Key(key.removesuffix(self._marker) if self._marker and key.endswith("/" + self._marker) else key)
 
     async def _send(self, method: str, what: str, **arguments: Any) -> Any:
+        try:
+            return await self._send_once(method, what, **arguments)
+        except StoreFailure:
+            if method == "head_object":
+                # Its answers have no words: credentials that have expired are nothing but a bad request there. What is
+                # wrong is asked for otherwise.
+                asked = {"Bucket": self.bucket, "Prefix": arguments["Key"], "MaxKeys": 1}
+                await self._send_once("list_objects_v2", what, **asked)
+            raise
+
+    async def _send_once(self, method: str, what: str, **arguments: Any) -> Any:
         with domain_errors(what):
-            return await self._fs._call_s3(method, **arguments)
+            answer = await self._fs._call_s3(method, **arguments)
+            require_ours(method, answer, what)
+            return answer
 
 
 def _without_tags(described: Description) -> Description:

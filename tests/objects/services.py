@@ -10,18 +10,14 @@ WORDS = {
         "unavailable": s3_error(503, "ServiceUnavailable", "Reduce your request rate."),
         "internal": s3_error(500, "InternalError", "We encountered an internal error. Please try again."),
         "denied": s3_error(403, "AccessDenied", "Access Denied"),
-        "unknown": s3_error(
-            403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records."
-        ),
+        "unknown": s3_error(403, "InvalidAccessKeyId", "The AWS Access Key Id does not exist in our records."),
         "expired": s3_error(400, "ExpiredToken", "The provided token has expired."),
     },
     "gcs": {
         "throttled": gcs_error(429, "rateLimitExceeded", "The rate limit for object mutation was exceeded."),
         "unavailable": gcs_error(503, "backendError", "We encountered an internal error. Please try again."),
         "internal": gcs_error(500, "internalError", "Backend error"),
-        "denied": gcs_error(
-            403, "forbidden", "me@example.com does not have storage.objects.list access to the bucket."
-        ),
+        "denied": gcs_error(403, "forbidden", "me@example.com does not have storage.objects.list access."),
         "unknown": gcs_error(401, "required", "Anonymous caller does not have storage.objects.list access."),
         "expired": gcs_error(401, "authError", "Invalid Credentials"),
     },

@@ -1,14 +1,16 @@
-"""Bad answers of each service, from real servers behind a proxy: none is believed, and those that pass are outlasted."""
+"""Bad answers of each service, from real servers behind a proxy: none is believed, and what passes is outlasted."""
+
+import dataclasses
 
 import pytest
 
 from mountd.config import MountSettings
 from mountd.errors import Unavailable, VersionChanged
 from mountd.objects.interface import ABSENT, Key
-from tests.proxy import answered, changed, cut, lost, unheard
+from tests.proxy import Answer, answered, changed, cut, lost, unheard
 
 SETTINGS = MountSettings.merge({"request_deadline": 20, "retry_budget": 10})
-IMPATIENT = MountSettings.merge({"request_deadline": 20, "retry_budget": 0.5})
+IMPATIENT = MountSettings.merge({"request_deadline": 20, "retry_budget": 0.1})
 A, B = Key("a"), Key("b")
 
 
@@ -55,6 +57,17 @@ async def test_a_request_that_goes_on_failing_fails_in_time(service, word):
         assert str(failed.value)
         with pytest.raises(Unavailable):
             await opened.store.put(A, b"1")
+
+
+async def test_a_service_that_asks_for_a_pause_gets_it(service):
+    """What Retry-After says in seconds is kept, whichever client has received it."""
+    busy = service.words["throttled"]
+    busy = dataclasses.replace(busy, headers=(*busy.headers, ("Retry-After", "1")))
+    async with service.open(IMPATIENT) as opened:
+        service.proxy.on(anything, answered(busy))
+        with pytest.raises(Unavailable) as failed:
+            await opened.store.stat(A)
+        assert failed.value.retry_after == 1.0
 
 
 async def test_a_request_whose_connection_broke_is_sent_again(service):
@@ -112,3 +125,25 @@ async def test_a_body_of_fewer_bytes_than_the_range_is_not_taken_for_whole(servi
             )
             assert (await opened.store.read_range(A, start, 5000, version=made.version)).data == data[start:][:5000]
             assert short.left == 0
+
+
+PORTAL = Answer(200, (("Content-Type", "text/html"),)).with_body(b"<html><body>Please log in</body></html>")
+
+
+async def test_an_answer_from_somebody_else_is_not_believed(service):
+    """The page of a portal on the way, which comes with status 200, is neither an empty listing nor an object."""
+    async with service.open(IMPATIENT) as opened:
+        made = await opened.store.put(A, b"bytes")
+        portal = service.proxy.on(anything, answered(PORTAL))
+        for request in (
+            opened.store.check,
+            lambda: opened.store.list_page(Key("")),
+            lambda: opened.store.stat(A),
+            lambda: opened.store.read_range(A, 0, 3),
+            lambda: opened.store.put(B, b"bytes"),
+            lambda: opened.store.copy(made, B),
+        ):
+            seen = portal.seen
+            with pytest.raises(Unavailable):
+                await request()
+            assert portal.seen > seen

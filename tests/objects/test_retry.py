@@ -87,6 +87,19 @@ async def test_the_budget_ends_the_attempts(store, unreliable, reports, autojump
     assert len(reports) == 1
 
 
+async def test_the_wait_that_a_service_asks_for_is_kept(store, unreliable, autojump_clock):
+    """Not a shorter one; but never longer than there is time for another attempt."""
+    busy = Throttled("slow down")
+    busy.retry_after = 12.0
+    unreliable.plan = [busy]
+    await store.put(A, b"1")
+    assert 12 <= trio.current_time() < 13
+    busy.retry_after = 3600.0
+    unreliable.plan = [busy]
+    await store.put(A, b"1")
+    assert trio.current_time() < 43
+
+
 async def test_a_request_without_answer_meets_its_deadline(store, unreliable, autojump_clock):
     """A hanging attempt is given up and repeated."""
     unreliable.plan = ["hang", None]
