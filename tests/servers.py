@@ -70,6 +70,24 @@ class S3Server(Server):
         self.client().create_bucket(Bucket=name)
         return name
 
+    def account(self, policy):
+        """Make an account with the rights of an AWS policy, and return the server as that account sees it."""
+        seen = copy.copy(self)
+        name = f"user-{secrets.token_hex(6)}"
+        self._iam().create_user(UserName=name)
+        made = self._iam().create_access_key(UserName=name)["AccessKey"]
+        self._iam().put_user_policy(UserName=name, PolicyName="only", PolicyDocument=json.dumps(policy))
+        seen.key, seen.secret, seen.user = made["AccessKeyId"], made["SecretAccessKey"], name
+        return seen
+
+    def revoke(self, account):
+        """Have the server forget the key of an account that `account` made."""
+        self._iam().delete_access_key(UserName=account.user, AccessKeyId=account.key)
+
+    def _iam(self):
+        keys = {"aws_access_key_id": self.key, "aws_secret_access_key": self.secret}
+        return boto3.client("iam", endpoint_url=self.endpoint, region_name="us-east-1", **keys)
+
     def options(self):
         """Return the options of a store of flavor s3 on this server, as on a command line."""
         return {"endpoint_url": self.endpoint, "key": self.key, "secret": "env:TEST_S3_SECRET"}
@@ -89,6 +107,7 @@ def seaweedfs():
         *(f"-master.port={master}", "-master.volumeSizeLimitMB=256", "-master.telemetry=false"),
         *(f"-volume.port={volume}", "-volume.max=5000", f"-filer.port={filer}"),
         *("-s3", f"-s3.port={s3}", f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0", "-s3.port.lance=0"),
+        "-s3.iam.readOnly=false",  # so that tests can make accounts
     ]
     log = (folder / "log").open("wb")
     process = subprocess.Popen(

@@ -48,7 +48,7 @@ from mountd.objects.interface import (
 )
 from mountd.objects.media import content_type, retyped
 from mountd.objects.preconditions import deleting
-from mountd.objects.sessions import send_once
+from mountd.objects.sessions import send_changes_once
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -291,7 +291,7 @@ class AzureStore:
         if transport.session is None:
             await transport.open()
             session: Any = transport.session
-            send_once(session)
+            send_changes_once(session)
 
 
 def _detach_finalizers(filesystem: Any) -> None:

@@ -43,7 +43,7 @@ from mountd.objects.interface import (
 )
 from mountd.objects.media import UNKNOWN, content_type, retyped
 from mountd.objects.preconditions import deleting, look, require
-from mountd.objects.sessions import send_once
+from mountd.objects.sessions import changes_once
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -297,7 +297,6 @@ class GcsStore:
         url = path if path.startswith("http") else self._fs.base + path
         try:
             await self._fs._set_session()
-            send_once(self._fs.session)
             async with self._fs.session.request(
                 method,
                 # Encoded already: the slashes of a key are part of its one path segment.
@@ -305,6 +304,7 @@ class GcsStore:
                 params=self._fs._get_params(dict(params or {})),
                 headers=self._fs._get_headers(dict(headers or {})),
                 data=io.BytesIO(data) if data else None,
+                middlewares=(changes_once,),
                 auto_decompress=path.startswith("http") or (params or {}).get("alt") != "media",
             ) as answer:
                 body = await answer.read()
