@@ -314,7 +314,10 @@ def domain_errors(what: str) -> Iterator[None]:
         named = getattr(exc, "error_code", None) or ""
         code, status = str(getattr(named, "value", named)), exc.status_code or 0
         said = (exc.message or "").partition("\n")[0]
-        failure = (_CODES.get(code) or of_status(status))(f"{what}: {code or status}: {said}")
+        kind = _CODES.get(code) or of_status(status)
+        if kind is Denied and "failed to authenticate" in said:  # so Azurite; Azure itself has a code for it
+            kind = BadCredentials
+        failure = kind(f"{what}: {code or status}: {said}")
         response: Any = exc.response
         raise note_wait(failure, response.headers if response else {}) from exc
     except (azure_errors.AzureError, ValueError) as exc:  # the latter for answers that are not Azure's

@@ -100,7 +100,7 @@ class GcsStore:
         """List one key. Raises NotFound without the bucket, BadCredentials, Denied, Unavailable."""
         where = f"gs://{self.bucket}/{self.prefix}"
         await list_one(self, where=where, missing=f"bucket {self.bucket!r}", right="storage.objects.list")
-        if self._decides and not self.capabilities.read_only:
+        if not self.capabilities.read_only:
             await self._find_out_rights()
         if not self.capabilities.read_only and self.capabilities.deletes:
             await self.kept.sweep()

@@ -1,0 +1,189 @@
+"""What the credentials allow is found out at mount, by requests that change nothing."""
+
+import datetime
+import json
+
+import pytest
+from azure.storage.blob import ContainerSasPermissions, generate_container_sas
+
+from mountd.config import MountSettings
+from mountd.errors import BadCredentials, Denied
+from mountd.objects.interface import Key
+from mountd.objects.opening import open_store
+from mountd.objects.promises import weaknesses
+from mountd.stores.store import StoreConfig
+from tests.objects.services import Service
+from tests.proxy import Answer, answered, azure_error, gcs_error, proxied
+from tests.servers import AZURITE_ACCOUNT, AZURITE_KEY
+
+SETTINGS = MountSettings.merge({"request_deadline": 20, "retry_budget": 0.1})
+A = Key("a")
+
+
+class Container:
+    """A container with one blob, and shared access signatures for it."""
+
+    def __init__(self, server):
+        self.server = server
+        self.name = server.make_container()
+        with server.client() as client:
+            client.get_blob_client(self.name, "a").upload_blob(b"bytes")
+
+    def signature(self, permissions, *, hours=1):
+        """Return a SAS with permissions like `rl`, which expires after so many hours."""
+        return generate_container_sas(
+            AZURITE_ACCOUNT,
+            self.name,
+            account_key=AZURITE_KEY,
+            permission=ContainerSasPermissions.from_string(permissions),
+            expiry=datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=hours),
+        )
+
+    def store(self, monkeypatch, credentials):
+        """Open the container with credentials as in a connection string."""
+        monkeypatch.setenv("TEST_AZURE_CONNECTION", self.server.connect(credentials))
+        options = {"connection_string": "env:TEST_AZURE_CONNECTION"}
+        return open_store(StoreConfig("test", "azure", f"abfs://{self.name}", options), SETTINGS)
+
+
+@pytest.fixture
+def container(azure_server):
+    return Container(azure_server)
+
+
+@pytest.mark.parametrize(
+    ("permissions", "read_only", "deletes"),
+    [("rl", True, True), ("rcwl", False, False), ("rcwdl", False, True), ("racwdxltmei", False, True)],
+)
+async def test_the_permissions_of_a_shared_access_signature_are_found_out(
+    container, monkeypatch, permissions, read_only, deletes
+):
+    """Without `w` the store is read-only, without `d` nothing is deleted, and looking leaves nothing behind."""
+    async with container.store(monkeypatch, f"SharedAccessSignature={container.signature(permissions)}") as opened:
+        await opened.store.check()
+        can = opened.store.capabilities
+        assert (await opened.store.read_range(A, 0, 9)).data == b"bytes"
+    assert (can.read_only, can.denied_writing) == (read_only, read_only)
+    assert read_only or can.deletes == deletes
+    with container.server.client() as client:
+        assert list(client.get_container_client(container.name).list_blob_names()) == ["a"]
+
+
+async def test_a_signature_for_listing_alone_denies_reading(container, monkeypatch):
+    """It is mounted, as there is something to see; reading is denied when it is asked for."""
+    async with container.store(monkeypatch, f"SharedAccessSignature={container.signature('l')}") as opened:
+        await opened.store.check()
+        assert opened.store.capabilities.read_only
+        with pytest.raises(Denied):
+            await opened.store.read_range(A, 0, 9)
+
+
+async def test_wrong_credentials_of_azure_are_told_apart(container, monkeypatch):
+    """Another account's key, a key that is none, a signature that has expired or is cut off, one without listing."""
+    cases = [
+        (f"AccountKey={AZURITE_KEY[:-8]}AAAAAA==", BadCredentials, "does not accept the credentials"),
+        ("AccountKey=none", BadCredentials, "does not accept the credentials"),
+        (f"SharedAccessSignature={container.signature('rl', hours=-1)}", BadCredentials, "does not accept"),
+        (f"SharedAccessSignature={container.signature('rl')[:-9]}", BadCredentials, "does not accept"),
+        (f"SharedAccessSignature={container.signature('rw')}", Denied, "do not allow listing (permission List)"),
+    ]
+    for credentials, kind, words in cases:
+        async with container.store(monkeypatch, credentials) as opened:
+            with pytest.raises(kind) as failed:
+                await opened.store.check()
+        message = str(failed.value)
+        assert words in message
+        assert container.name in message
+        assert "\n" not in message
+        assert AZURITE_KEY not in message
+        assert "sig=" not in message
+
+
+def granting(*permissions):
+    """Return the answer of Google Cloud Storage to the question which permissions are granted."""
+    return Answer(200, (("Content-Type", "application/json"),)).with_body(
+        json.dumps({"kind": "storage#testIamPermissionsResponse", "permissions": permissions}).encode()
+    )
+
+
+@pytest.mark.parametrize(
+    ("granted", "prefix", "read_only", "deletes"),
+    [
+        ((), "", True, True),
+        (("storage.objects.create",), "", False, False),
+        (("storage.objects.create", "storage.objects.delete"), "", False, True),
+        ((), "/team/a", False, True),  # rights to a prefix alone are not seen when the bucket is asked about
+    ],
+)
+async def test_the_permissions_of_google_are_asked_for(gcs_server, monkeypatch, granted, prefix, read_only, deletes):
+    """With one request, which changes nothing."""
+    with proxied(gcs_server.endpoint) as proxy:
+        service = Service("gcs", gcs_server, proxy, monkeypatch)
+        rule = proxy.on(lambda request: "testPermissions" in request.path, answered(granting(*granted)))
+        service.config = StoreConfig("test", "gcs", service.config.root + prefix, service.config.options)
+        async with service.open(SETTINGS) as opened:
+            await opened.store.check()
+            can = opened.store.capabilities
+        assert (can.read_only, can.denied_writing) == (read_only, read_only)
+        assert read_only or can.deletes == deletes
+        assert rule.seen == 1
+        assert [request.method for request in proxy.requests if request.method != "GET"] == []
+
+
+@pytest.mark.parametrize(
+    ("refusal", "matches"),
+    [
+        (gcs_error(403, "forbidden", "no storage.objects.delete access"), lambda request: request.method == "DELETE"),
+        (gcs_error(403, "forbidden", "no storage.objects.create access"), lambda request: request.method == "POST"),
+    ],
+)
+async def test_rights_of_google_that_end_later_deny(gcs_server, monkeypatch, refusal, matches):
+    """A refusal after the mount is Denied, and what was there is untouched."""
+    with proxied(gcs_server.endpoint) as proxy:
+        service = Service("gcs", gcs_server, proxy, monkeypatch)
+        async with service.open(SETTINGS) as opened:
+            await opened.store.check()
+            info = await opened.store.put(A, b"bytes")
+            proxy.on(matches, answered(refusal))
+            with pytest.raises(Denied):
+                await opened.store.copy(info, Key("b"))
+                await opened.store.delete(A)
+            assert (await opened.store.read_range(A, 0, 9)).data == b"bytes"
+
+
+async def test_an_account_of_azure_that_forbids_is_told_from_a_wrong_key(azure_server, monkeypatch):
+    """The firewall of a storage account answers with a code of its own."""
+    with proxied(azure_server.endpoint) as proxy:
+        service = Service("azure", azure_server, proxy, monkeypatch)
+        words = "This request is not authorized to perform this operation."
+        proxy.on(lambda request: True, answered(azure_error(403, "AuthorizationFailure", words)))
+        async with service.open(SETTINGS) as opened:
+            with pytest.raises(Denied, match=words):
+                await opened.store.check()
+
+
+async def test_finding_out_leaves_nothing_in_a_versioned_bucket(s3_server, monkeypatch):
+    """No object, no version and no delete marker, in the bucket and below a prefix."""
+    monkeypatch.setenv("TEST_S3_SECRET", s3_server.secret)
+    bucket, client = s3_server.make_bucket(), s3_server.client()
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    for root in (f"s3://{bucket}", f"s3://{bucket}/team/a"):
+        async with open_store(StoreConfig("test", "s3", root, s3_server.options()), SETTINGS) as opened:
+            await opened.store.check()
+            assert opened.store.capabilities.conditional_put
+            assert opened.store.capabilities.deletes
+    left = client.list_object_versions(Bucket=bucket)
+    assert left.get("Versions", []) + left.get("DeleteMarkers", []) == []
+
+
+async def test_what_finding_out_made_on_a_service_without_conditions_is_removed(poor_s3_server, monkeypatch):
+    """It takes the put that has to fail; what is weaker there is said."""
+    monkeypatch.setenv("TEST_S3_SECRET", poor_s3_server.secret)
+    bucket = poor_s3_server.make_bucket()
+    config = StoreConfig("test", "s3", f"s3://{bucket}", poor_s3_server.options())
+    async with open_store(config, SETTINGS) as opened:
+        await opened.store.check()
+        can = opened.store.capabilities
+    assert not can.conditional_put
+    assert [line for line in weaknesses(can) if "O_EXCL" in line]
+    assert "Contents" not in poor_s3_server.client().list_objects_v2(Bucket=bucket)
