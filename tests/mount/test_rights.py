@@ -89,7 +89,7 @@ def test_a_prefix_is_mounted_with_rights_to_it_alone(host, s3_server):
 
 
 def test_rights_that_reach_no_further_are_told_at_mount(host, s3_server):
-    """The bucket around the prefix cannot be mounted: one line that names the missing right, and exit code 4. [list-needed]"""
+    """The bucket around the prefix cannot be mounted: one line names the missing right. [list-needed]"""
     store = Limited(s3_server)
     store.root = f"s3://{store.bucket}"
     host.environment |= store.environment
@@ -106,8 +106,9 @@ def test_without_the_right_to_delete_files_are_made_but_not_removed(host, s3_ser
     """Removals and renames are refused before anything is half done, and the mount says so at start. [no-delete]"""
     store = Limited(s3_server, "List", "Read", "Write")
     mount = host.mount(store)
-    told = mount.status()["weaknesses"]
-    assert [line for line in told if "do not allow deleting" in line]
+    told = json.loads(host.run("store", "describe", "store", "--json").stdout)
+    assert (told["mounted"], told["weaknesses"]) == (True, mount.status()["weaknesses"])
+    assert [line for line in told["weaknesses"] if "do not allow deleting" in line]
     (mount / "new").write_text("new")
     with open(mount / "there", "a") as file:
         file.write(" and more")

@@ -10,7 +10,7 @@ from mountd.config import MountSettings
 from mountd.errors import BadCredentials, Denied
 from mountd.objects.interface import Key
 from mountd.objects.opening import open_store
-from mountd.objects.promises import weaknesses
+from mountd.objects.promises import foreseen, weaknesses
 from mountd.stores.store import StoreConfig
 from tests.objects.services import Service
 from tests.proxy import Answer, answered, azure_error, gcs_error, proxied
@@ -187,3 +187,12 @@ async def test_what_finding_out_made_on_a_service_without_conditions_is_removed(
     assert not can.conditional_put
     assert [line for line in weaknesses(can) if "O_EXCL" in line]
     assert "Contents" not in poor_s3_server.client().list_objects_v2(Bucket=bucket)
+
+
+@pytest.mark.parametrize("kind", ["local", "azure", "fsspec-memory", "fsspec-local"])
+async def test_what_is_foreseen_of_a_store_is_what_a_mount_finds(config_of, kind):
+    """`mountd store describe` says the same before and after mounting, where the credentials allow everything."""
+    config = config_of(kind)
+    async with open_store(config, SETTINGS) as opened:
+        await opened.store.check()
+        assert foreseen(kind.partition("-")[0], config.options) == weaknesses(opened.store.capabilities)
