@@ -283,7 +283,7 @@ def _free_ports(count):
         with socket.socket() as low, socket.socket() as high:
             low.bind(("127.0.0.1", 0))
             port = low.getsockname()[1]
-            if port > 55000 or port in found:
+            if port > 55000 or {port - 10000, port, port + 10000} & set(found):
                 continue
             with contextlib.suppress(OSError):
                 high.bind(("127.0.0.1", port + 10000))

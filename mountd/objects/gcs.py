@@ -302,7 +302,7 @@ class GcsStore:
                 # Encoded already: the slashes of a key are part of its one path segment.
                 _encoded(url),
                 params=self._fs._get_params(dict(params or {})),
-                headers=self._fs._get_headers(dict(headers or {})),
+                headers=self._with_token(headers or {}, what),
                 data=io.BytesIO(data) if data else None,
                 middlewares=(changes_once,),
                 auto_decompress=path.startswith("http") or (params or {}).get("alt") != "media",
@@ -311,10 +311,18 @@ class GcsStore:
                 if answer.status >= 400 and answer.status != 416:
                     raise note_wait(_failure(answer.status, body, what), answer.headers)
                 return answer.status, answer.headers, body
-        except google.auth.exceptions.GoogleAuthError as exc:
-            raise BadCredentials(f"{what}: {exc}") from exc
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             raise Unavailable(f"{what}: {type(exc).__name__}: {exc}") from exc
+
+    def _with_token(self, headers: Mapping[str, str], what: str) -> Any:
+        """Return headers with the token of the credentials, which is renewed here when it is about to expire."""
+        try:
+            return self._fs._get_headers(dict(headers))
+        except Exception as exc:  # gcsfs wraps some of what its library raises, in classes of its own
+            reason = exc.__cause__ or exc
+            passing = isinstance(reason, google.auth.exceptions.TransportError) or getattr(reason, "retryable", False)
+            said = reason.args[0] if reason.args else reason
+            raise (Unavailable if passing else BadCredentials)(f"{what}: {said}") from exc
 
 
 def _encoded(url: str) -> Any:

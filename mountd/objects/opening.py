@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from mountd.errors import BadCredentials, UserError
 from mountd.objects.bridge import open_bridge
 from mountd.objects.limit import SMALL_REQUESTS, LimitedStore
 from mountd.objects.retry import RetryingStore
@@ -76,7 +77,7 @@ def _implementation(
         return LocalStore(root, read_only=settings.read_only)
     if flavor.kind == "s3":
         options = {**options, "config_kwargs": _client_config(settings) | options.get("config_kwargs", {})}
-    filesystem = flavor.filesystem(root, options, asynchronous=True, loop=bridge.loop)
+    filesystem = _filesystem(flavor, root, options, bridge)
     path: str = filesystem._strip_protocol(root)
     bucket, _, inside = path.partition("/")
     prefix = inside.strip("/") + "/" if inside.strip("/") else ""
@@ -97,6 +98,20 @@ def _implementation(
     from mountd.objects.fsspec_store import FsspecStore
 
     return FsspecStore(filesystem, bridge, root=path, read_only=settings.read_only)
+
+
+def _filesystem(flavor: Flavor, root: str, options: Mapping[str, Any], bridge: Bridge) -> Any:
+    """Return the library's file system. Raises BadCredentials where its constructor refuses what it is given.
+
+    Some look for credentials at once; what they raise is of any class.
+    """
+    try:
+        return flavor.filesystem(root, options, asynchronous=True, loop=bridge.loop)
+    except UserError:
+        raise
+    except Exception as exc:
+        reason = " ".join(str(exc).split())
+        raise BadCredentials(f"{root}: the credentials or options cannot be used: {reason}") from exc
 
 
 def _client_config(settings: MountSettings) -> dict[str, Any]:

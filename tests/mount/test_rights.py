@@ -7,26 +7,14 @@ import re
 import shutil
 import signal
 import time
-from pathlib import Path
 
 import pytest
 
 from tests.harness import Bucket
 from tests.proxy import proxied
+from tests.test_docs import policy_for
 
-POLICY = re.search(
-    r"```json\n(\{\n  \"Version\".*?)```",
-    (Path(__file__).parents[2] / "docs" / "stores.md").read_text(),
-    re.DOTALL,
-)[1]
 MiB = 1024 * 1024
-
-
-def policy(bucket, *statements):
-    """Return the policy of docs/stores.md for a bucket, with the statements named alone, or all of them."""
-    found = json.loads(POLICY.replace("my-bucket", bucket))
-    found["Statement"] = [each for each in found["Statement"] if not statements or each["Sid"] in statements]
-    return found
 
 
 class Limited(Bucket):
@@ -34,7 +22,7 @@ class Limited(Bucket):
 
     def __init__(self, server, *statements):
         super().__init__(server)
-        self.account = server.account(policy(self.bucket, *statements))
+        self.account = server.account(policy_for(self.bucket, *statements))
         self.root = f"s3://{self.bucket}/team/a"
         self.options = self.account.options()
         self.environment = {"TEST_S3_SECRET": self.account.secret}

@@ -1,0 +1,16 @@
+"""What docs/stores.md shows is what tests use."""
+
+import json
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def policy_for(bucket, *statements, prefix="team/a/"):
+    """Return the AWS policy that docs/stores.md shows, for a bucket, with the statements named alone or all of them."""
+    page = (ROOT / "docs" / "stores.md").read_text()
+    (text,) = re.findall(r"```json\n(\{\n  \"Version\".*?)```", page, re.DOTALL)
+    policy = json.loads(text.replace("my-bucket", bucket).replace("team/a/", prefix))
+    policy["Statement"] = [each for each in policy["Statement"] if not statements or each["Sid"] in statements]
+    return policy
