@@ -87,10 +87,8 @@ class AzureStore:
     """
 
     def __init__(self, filesystem: Any, bridge: Bridge, *, container: str, prefix: str, read_only: bool) -> None:
-        self._fs = filesystem
-        # Repeating requests is the business of `retry`; the client would wait for 15 s before its first repeat. adlfs
-        # passes nothing on to the client that it makes.
-        filesystem.service_client._config.retry_policy.total_retries = 0
+        self._opened: list[Any] = []
+        self.use(filesystem)
         self._bridge = bridge
         self.container = container
         self.prefix = prefix
@@ -109,6 +107,14 @@ class AzureStore:
             max_parts=50_000,
         )
         self._described = Descriptions(self._ask_description)
+
+    def use(self, filesystem: Any) -> None:
+        """Send requests through this file system from now on."""
+        # Repeating requests is the business of `retry`; the client would wait for 15 s before its first repeat. adlfs
+        # passes nothing on to the client that it makes.
+        filesystem.service_client._config.retry_policy.total_retries = 0
+        self._opened.append(filesystem)
+        self._fs = filesystem
 
     async def check(self) -> None:
         """List one key. Raises NotFound without the container, BadCredentials, Denied, Unavailable."""
@@ -268,8 +274,9 @@ class AzureStore:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        _detach_finalizers(self._fs)
-        await self._bridge.call(self._fs.service_client.close)
+        for filesystem in self._opened:
+            _detach_finalizers(filesystem)
+            await self._bridge.call(filesystem.service_client.close)
 
     def blob(self, key: Key) -> Any:
         """Return the client of one blob."""

@@ -74,7 +74,8 @@ class GcsStore:
     """
 
     def __init__(self, filesystem: Any, bridge: Bridge, *, bucket: str, prefix: str, read_only: bool) -> None:
-        self._fs = filesystem
+        self._opened: list[Any] = []
+        self.use(filesystem)
         self._bridge = bridge
         self.bucket = bucket
         self.prefix = prefix
@@ -95,6 +96,11 @@ class GcsStore:
         )
         self._described = Descriptions(self._ask_description)
         self.kept = KeptParts(self)
+
+    def use(self, filesystem: Any) -> None:
+        """Send requests through this file system from now on."""
+        self._opened.append(filesystem)
+        self._fs = filesystem
 
     async def check(self) -> None:
         """List one key. Raises NotFound without the bucket, BadCredentials, Denied, Unavailable."""
@@ -263,9 +269,10 @@ class GcsStore:
     async def aclose(self) -> None:
         """Delete the parts that were kept, and close the connections."""
         await self.kept.clear()
-        session = getattr(self._fs, "_session", None)
-        if session is not None:
-            await self._bridge.call(session.close)
+        for filesystem in self._opened:
+            session = getattr(filesystem, "_session", None)
+            if session is not None:
+                await self._bridge.call(session.close)
 
     def _object(self, key: Key) -> str:
         return f"b/{quote(self.bucket)}/o/{quote(self.prefix + key, safe='')}"

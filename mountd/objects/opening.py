@@ -11,8 +11,10 @@ import trio
 from mountd.errors import BadCredentials, UserError
 from mountd.objects.bridge import open_bridge
 from mountd.objects.limit import SMALL_REQUESTS, LimitedStore
+from mountd.objects.renewal import RenewingStore
 from mountd.objects.retry import RetryingStore
 from mountd.stores.catalogue import FlavorCatalogue
+from mountd.stores.credentials import refers_to_files
 from mountd.stores.options import open_options
 
 if TYPE_CHECKING:
@@ -60,11 +62,38 @@ async def open_store(
         inner = await trio.to_thread.run_sync(_implementation, flavor, config.root, options, settings, bridge)
         limited = LimitedStore(inner, deadline=settings.request_deadline)
         try:
-            retrying = RetryingStore(limited, budget=settings.retry_budget, report=report)
+            renewing = _renewing(limited, inner, flavor, config, settings, bridge, options)
+            retrying = RetryingStore(renewing, budget=settings.retry_budget, report=report)
             yield OpenStore(retrying, limited.requests, limited.traffic)
         finally:
             with trio.CancelScope(shield=True), trio.move_on_after(5):
                 await inner.aclose()
+
+
+def _renewing(
+    limited: LimitedStore,
+    inner: Any,
+    flavor: Flavor,
+    config: StoreConfig,
+    settings: MountSettings,
+    bridge: Bridge,
+    options: Mapping[str, Any],
+) -> ObjectStore:
+    """Return the store with a look at files that options refer to, where they do and `inner` can be given others."""
+    if flavor.kind not in ("s3", "gcs", "azure") or not refers_to_files(config.options):
+        return limited
+
+    def reopen(found: Mapping[str, Any]) -> None:
+        inner.use(_filesystem(flavor, config.root, _arguments(flavor, found, settings), bridge))
+
+    return RenewingStore(limited, opened_with=options, read=lambda: open_options(flavor, config), reopen=reopen)
+
+
+def _arguments(flavor: Flavor, options: Mapping[str, Any], settings: MountSettings) -> Mapping[str, Any]:
+    """Return the options with mountd's own settings of the client."""
+    if flavor.kind != "s3":
+        return options
+    return {**options, "config_kwargs": _client_config(settings) | options.get("config_kwargs", {})}
 
 
 def _implementation(
@@ -75,9 +104,7 @@ def _implementation(
         from mountd.objects.local import LocalStore
 
         return LocalStore(root, read_only=settings.read_only)
-    if flavor.kind == "s3":
-        options = {**options, "config_kwargs": _client_config(settings) | options.get("config_kwargs", {})}
-    filesystem = _filesystem(flavor, root, options, bridge)
+    filesystem = _filesystem(flavor, root, _arguments(flavor, options, settings), bridge)
     path: str = filesystem._strip_protocol(root)
     bucket, _, inside = path.partition("/")
     prefix = inside.strip("/") + "/" if inside.strip("/") else ""

@@ -55,8 +55,8 @@ class S3Store:
     def __init__(
         self, filesystem: Any, bridge: Bridge, *, bucket: str, prefix: str, read_only: bool, max_copy: int
     ) -> None:
-        self._fs = filesystem
-        self._fs.retries = 1  # repeating requests is the business of `retry`, which knows what a repeat may do
+        self._opened: list[Any] = []
+        self.use(filesystem)
         self._bridge = bridge
         self.bucket = bucket
         self.prefix = prefix
@@ -75,6 +75,12 @@ class S3Store:
             max_key_bytes=1024 - len(prefix.encode()),
             max_copy_part=min(COPY_PART, max_copy),
         )
+
+    def use(self, filesystem: Any) -> None:
+        """Send requests through this file system from now on."""
+        filesystem.retries = 1  # repeating requests is the business of `retry`, which knows what a repeat may do
+        self._opened.append(filesystem)
+        self._fs = filesystem
 
     async def check(self) -> None:
         """List one key, and find out what the service does and the credentials allow.
@@ -309,9 +315,10 @@ class S3Store:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        creator = getattr(self._fs, "_s3creator", None)
-        if creator is not None:
-            await self._bridge.call(creator.__aexit__, None, None, None)
+        for filesystem in self._opened:
+            creator = getattr(filesystem, "_s3creator", None)
+            if creator is not None:
+                await self._bridge.call(creator.__aexit__, None, None, None)
 
     def source(self, source: ObjectInfo, *, match: bool) -> dict[str, Any]:
         """Return the arguments that name the source of a copy. `match`: in the version it has."""

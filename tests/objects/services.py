@@ -1,8 +1,13 @@
 """A store of each cloud's kind behind a proxy, and the words in which each cloud says that something is wrong."""
 
+import datetime
+
+from azure.storage.blob import ContainerSasPermissions, generate_container_sas
+
 from mountd.objects.opening import open_store
 from mountd.stores.store import StoreConfig
 from tests.proxy import azure_error, gcs_error, s3_error
+from tests.servers import AZURITE_ACCOUNT, AZURITE_KEY
 
 WORDS = {
     "s3": {
@@ -54,3 +59,23 @@ class Service:
     def open(self, settings):
         """Open the store for a block, as the daemon does."""
         return open_store(self.config, settings)
+
+
+class Container:
+    """A container with one blob, and shared access signatures for it."""
+
+    def __init__(self, server):
+        self.server = server
+        self.name = server.make_container()
+        with server.client() as client:
+            client.get_blob_client(self.name, "a").upload_blob(b"bytes")
+
+    def signature(self, permissions, *, hours=1):
+        """Return a SAS with permissions like `rl`, which expires after so many hours."""
+        return generate_container_sas(
+            AZURITE_ACCOUNT,
+            self.name,
+            account_key=AZURITE_KEY,
+            permission=ContainerSasPermissions.from_string(permissions),
+            expiry=datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=hours),
+        )

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from mountd.config import MountSettings
-from mountd.errors import BadCredentials
+from mountd.errors import BadCredentials, Denied
 from mountd.objects.interface import Key
 from mountd.objects.opening import open_store
 from mountd.stores import credentials
@@ -15,7 +15,9 @@ from mountd.stores.catalogue import FlavorCatalogue
 from mountd.stores.options import parse_options
 from mountd.stores.signatures import _INTERNAL
 from mountd.stores.store import StoreConfig
+from tests.objects.services import Container
 from tests.proxy import Answer, answered, proxied
+from tests.test_docs import policy_for
 
 SETTINGS = MountSettings.merge({"request_deadline": 20, "retry_budget": 0.1})
 A = Key("a")
@@ -131,6 +133,49 @@ async def test_variables_of_azure_are_taken(azure_server, monkeypatch):
         await opened.store.put(A, b"bytes")
 
 
+async def test_keys_in_files_are_read_again_when_they_are_refused(s3_server, tmp_path):
+    """An upload that has begun goes on; without newer keys the refusal stands. [file-renewed]"""
+    bucket = s3_server.make_bucket()
+
+    def hand_out():
+        account = s3_server.account(policy_for(bucket, prefix=""))
+        (tmp_path / "key").write_text(account.key)
+        (tmp_path / "secret").write_text(f"{account.secret}\n")
+        return account
+
+    first = hand_out()
+    keys = {"key": f"file:{tmp_path}/key", "secret": f"file:{tmp_path}/secret"}
+    config = StoreConfig("test", "s3", f"s3://{bucket}", {"endpoint_url": s3_server.endpoint} | keys)
+    async with open_store(config, SETTINGS) as opened:
+        store = opened.store
+        await store.check()
+        made = await store.put(A, b"bytes")
+        upload = await store.open_upload(Key("b"))
+        s3_server.revoke(first)
+        with pytest.raises(Denied):
+            await store.stat(A)
+        hand_out()
+        assert await store.stat(A) == made
+        await upload.put_part(1, 0, b"part")
+        await upload.complete([1])
+        assert (await store.read_range(Key("b"), 0, 9)).data == b"part"
+        assert store.capabilities.conditional_put
+
+
+async def test_a_signature_in_a_file_is_read_again_when_it_has_expired(azure_server, tmp_path):
+    """The same for Azure: a connection string that a cron job writes. [file-renewed]"""
+    container = Container(azure_server)
+    file = tmp_path / "connection"
+    file.write_text(azure_server.connect(f"SharedAccessSignature={container.signature('rl', hours=-1)}"))
+    options = {"connection_string": f"file:{file}"}
+    async with open_store(StoreConfig("test", "azure", f"abfs://{container.name}", options), SETTINGS) as opened:
+        with pytest.raises(BadCredentials):
+            await opened.store.check()
+        file.write_text(azure_server.connect(f"SharedAccessSignature={container.signature('rl')}"))
+        await opened.store.check()
+        assert (await opened.store.read_range(A, 0, 9)).data == b"bytes"
+
+
 CLASSES = {
     "s3": ("s3fs", "S3FileSystem", "s3://b"),
     "gcs": ("gcsfs.core", "GCSFileSystem", "gs://b"),
@@ -140,7 +185,7 @@ CLASSES = {
 
 @pytest.mark.parametrize("flavor", CLASSES)
 def test_every_argument_of_the_library_is_an_option(flavor):
-    """Each one that its class declares is taken by `--option` and reaches the constructor, nested ones as JSON."""
+    """Each one is taken by `--option` and reaches the constructor, nested ones as JSON. [options-reach]"""
     module, name, root = CLASSES[flavor]
     cls = getattr(__import__(module, fromlist=[name]), name)
     chosen = FlavorCatalogue().get(flavor)

@@ -1,10 +1,8 @@
 """What the credentials allow is found out at mount, by requests that change nothing."""
 
-import datetime
 import json
 
 import pytest
-from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 
 from mountd.config import MountSettings
 from mountd.errors import BadCredentials, Denied
@@ -12,38 +10,19 @@ from mountd.objects.interface import Key
 from mountd.objects.opening import open_store
 from mountd.objects.promises import foreseen, weaknesses
 from mountd.stores.store import StoreConfig
-from tests.objects.services import Service
+from tests.objects.services import Container, Service
 from tests.proxy import Answer, answered, azure_error, gcs_error, proxied
-from tests.servers import AZURITE_ACCOUNT, AZURITE_KEY
+from tests.servers import AZURITE_KEY
 
 SETTINGS = MountSettings.merge({"request_deadline": 20, "retry_budget": 0.1})
 A = Key("a")
 
 
-class Container:
-    """A container with one blob, and shared access signatures for it."""
-
-    def __init__(self, server):
-        self.server = server
-        self.name = server.make_container()
-        with server.client() as client:
-            client.get_blob_client(self.name, "a").upload_blob(b"bytes")
-
-    def signature(self, permissions, *, hours=1):
-        """Return a SAS with permissions like `rl`, which expires after so many hours."""
-        return generate_container_sas(
-            AZURITE_ACCOUNT,
-            self.name,
-            account_key=AZURITE_KEY,
-            permission=ContainerSasPermissions.from_string(permissions),
-            expiry=datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=hours),
-        )
-
-    def store(self, monkeypatch, credentials):
-        """Open the container with credentials as in a connection string."""
-        monkeypatch.setenv("TEST_AZURE_CONNECTION", self.server.connect(credentials))
-        options = {"connection_string": "env:TEST_AZURE_CONNECTION"}
-        return open_store(StoreConfig("test", "azure", f"abfs://{self.name}", options), SETTINGS)
+def opened_with(container, monkeypatch, credentials):
+    """Open the container with credentials as in a connection string."""
+    monkeypatch.setenv("TEST_AZURE_CONNECTION", container.server.connect(credentials))
+    options = {"connection_string": "env:TEST_AZURE_CONNECTION"}
+    return open_store(StoreConfig("test", "azure", f"abfs://{container.name}", options), SETTINGS)
 
 
 @pytest.fixture
@@ -59,7 +38,9 @@ async def test_the_permissions_of_a_shared_access_signature_are_found_out(
     container, monkeypatch, permissions, read_only, deletes
 ):
     """Without `w` the store is read-only, without `d` nothing is deleted, and looking leaves nothing behind."""
-    async with container.store(monkeypatch, f"SharedAccessSignature={container.signature(permissions)}") as opened:
+    async with opened_with(
+        container, monkeypatch, f"SharedAccessSignature={container.signature(permissions)}"
+    ) as opened:
         await opened.store.check()
         can = opened.store.capabilities
         assert (await opened.store.read_range(A, 0, 9)).data == b"bytes"
@@ -71,7 +52,7 @@ async def test_the_permissions_of_a_shared_access_signature_are_found_out(
 
 async def test_a_signature_for_listing_alone_denies_reading(container, monkeypatch):
     """It is mounted, as there is something to see; reading is denied when it is asked for."""
-    async with container.store(monkeypatch, f"SharedAccessSignature={container.signature('l')}") as opened:
+    async with opened_with(container, monkeypatch, f"SharedAccessSignature={container.signature('l')}") as opened:
         await opened.store.check()
         assert opened.store.capabilities.read_only
         with pytest.raises(Denied):
@@ -88,7 +69,7 @@ async def test_wrong_credentials_of_azure_are_told_apart(container, monkeypatch)
         (f"SharedAccessSignature={container.signature('rw')}", Denied, "do not allow listing (permission List)"),
     ]
     for credentials, kind, words in cases:
-        async with container.store(monkeypatch, credentials) as opened:
+        async with opened_with(container, monkeypatch, credentials) as opened:
             with pytest.raises(kind) as failed:
                 await opened.store.check()
         message = str(failed.value)
@@ -163,7 +144,7 @@ async def test_an_account_of_azure_that_forbids_is_told_from_a_wrong_key(azure_s
 
 
 async def test_finding_out_leaves_nothing_in_a_versioned_bucket(s3_server, monkeypatch):
-    """No object, no version and no delete marker, in the bucket and below a prefix."""
+    """No object, no version and no delete marker, in the bucket and below a prefix. [probe-clean]"""
     monkeypatch.setenv("TEST_S3_SECRET", s3_server.secret)
     bucket, client = s3_server.make_bucket(), s3_server.client()
     client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
