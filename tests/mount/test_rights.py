@@ -91,7 +91,7 @@ def test_rights_that_reach_no_further_are_told_at_mount(host, s3_server):
 
 
 def test_without_the_right_to_delete_files_are_made_but_not_removed(host, s3_server):
-    """Removals and renames are refused before anything is half done, and the mount says so at start. [no-delete]"""
+    """Removals and renames are refused before anything is half done, as the mount says. [no-delete] [weaker-told]"""
     store = Limited(s3_server, "List", "Read", "Write")
     mount = host.mount(store)
     told = json.loads(host.run("store", "describe", "store", "--json").stdout)

@@ -20,7 +20,7 @@ def anything(request):
 
 @pytest.mark.parametrize("word", ["throttled", "unavailable", "internal"])
 async def test_a_request_that_fails_for_a_passing_reason_is_sent_again(service, word):
-    """Each kind of request backs off and succeeds, when the service is busy or has an error of its own."""
+    """Each kind of request backs off and succeeds when the service is busy or has failed. [busy-outlasted]"""
     proxy, failing = service.proxy, answered(service.words[word])
     async with service.open(SETTINGS) as opened:
         store = opened.store
@@ -80,7 +80,7 @@ async def test_a_request_whose_connection_broke_is_sent_again(service):
 
 
 async def test_a_change_whose_answer_was_lost_is_done_once(service):
-    """The repeat meets its own work, and knows it; what somebody else did meanwhile is not taken for it."""
+    """The repeat meets its own work, and knows it; what somebody else did is not taken for it. [lost-answer]"""
     async with service.open(SETTINGS) as opened:
         store = opened.store
         writes = service.proxy.on(lambda request: request.method in ("PUT", "POST"), lost, times=1)
@@ -96,7 +96,7 @@ async def test_a_change_whose_answer_was_lost_is_done_once(service):
 
 
 async def test_a_body_that_ends_early_is_asked_for_again(service):
-    """A connection that ends in the middle of a body is a failure, for bytes of objects and for listings."""
+    """A connection that ends in the middle of a body is a failure, for objects and for listings. [short-body]"""
     data = bytes(range(256)) * 40
     async with service.open(SETTINGS) as opened:
         made = await opened.store.put(A, data)
@@ -113,7 +113,7 @@ async def test_a_body_that_ends_early_is_asked_for_again(service):
 
 
 async def test_a_body_of_fewer_bytes_than_the_range_is_not_taken_for_whole(service):
-    """Nor where its length fits it: what counts is what the answer says of the range and the object."""
+    """Nor where its length fits it: what counts is what the answer says of the range and the object. [short-body]"""
     data = bytes(range(256)) * 40
     async with service.open(SETTINGS) as opened:
         made = await opened.store.put(A, data)
@@ -131,7 +131,7 @@ PORTAL = Answer(200, (("Content-Type", "text/html"),)).with_body(b"<html><body>P
 
 
 async def test_an_answer_from_somebody_else_is_not_believed(service):
-    """The page of a portal on the way, which comes with status 200, is neither an empty listing nor an object."""
+    """The page of a portal on the way, with status 200, is neither an empty listing nor an object. [portal]"""
     async with service.open(IMPATIENT) as opened:
         made = await opened.store.put(A, b"bytes")
         portal = service.proxy.on(anything, answered(PORTAL))

@@ -100,7 +100,7 @@ async def test_expired_credentials_are_told_from_a_bad_request(s3):
     ],
 )
 async def test_credentials_that_do_not_serve_are_told_apart(service, word, kind, words):
-    """At mount in a line of its own; when it happens later, as the same class, at once and without repeats."""
+    """At mount in a line of its own; when it happens later, at once and without repeats. [told-apart]"""
     async with service.open(SETTINGS) as opened:
         await opened.store.check()
         rule = service.proxy.on(anything, answered(service.words[word]))

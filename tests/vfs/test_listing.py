@@ -29,7 +29,7 @@ class Endless(MemoryStore):
 
 
 async def test_a_listing_that_repeats_and_is_out_of_order_does_no_harm(mount):
-    """Each name is there once, and a directory is renamed and removed as a whole."""
+    """Each name is there once, and a directory is renamed and removed as a whole. [untidy-listing]"""
     names = [f"f{i}" for i in range(8)]
     async with mount(Untidy()) as shell:
         for name in names:
