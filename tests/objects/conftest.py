@@ -77,3 +77,10 @@ def service(request, monkeypatch):
     server = request.getfixturevalue(f"{request.param}_server")
     with proxied(server.endpoint) as proxy:
         yield Service(request.param, server, proxy, monkeypatch)
+
+
+@pytest.fixture
+def s3_service(s3_server, monkeypatch):
+    """An empty S3 store behind a proxy; see `tests.objects.services.Service`."""
+    with proxied(s3_server.endpoint) as proxy:
+        yield Service("s3", s3_server, proxy, monkeypatch)

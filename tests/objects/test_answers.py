@@ -95,6 +95,34 @@ async def test_a_change_whose_answer_was_lost_is_done_once(service):
             await store.put(A, b"mine", expect=ABSENT)
 
 
+async def test_a_copy_whose_answer_was_lost_is_done_once(service):
+    """New or over another object: the bytes tell whose it is, where versions do not. [lost-answer]"""
+    async with service.open(SETTINGS) as opened:
+        store = opened.store
+        source = await store.put(A, b"bytes")
+        for expect in (ABSENT, (await store.put(Key("c"), b"other")).version):
+            target = B if expect == ABSENT else Key("c")
+            copies = service.proxy.on(lambda request: request.method in ("PUT", "POST"), lost, times=1)
+            copied = await store.copy(source, target, expect=expect)
+            assert copies.left == 0
+            assert copied == await store.stat(target)
+        await store.put(B, b"bytez")
+        service.proxy.on(lambda request: request.method in ("PUT", "POST"), unheard, times=1)
+        with pytest.raises(VersionChanged):
+            await store.copy(source, B, expect=ABSENT)
+
+
+async def test_an_upload_whose_answers_were_lost_is_done_once(s3_service):
+    """Parts are sent again, and a completed upload is known by the parts that the object is made of. [lost-answer]"""
+    async with s3_service.open(SETTINGS) as opened:
+        upload = await opened.store.open_upload(A)
+        for method in ("PUT", "POST"):
+            answers = s3_service.proxy.on(lambda request, method=method: request.method == method, lost, times=1)
+            await (upload.put_part(1, 0, b"part") if method == "PUT" else upload.complete([1], expect=ABSENT))
+            assert answers.left == 0
+        assert (await opened.store.read_range(A, 0, 9)).data == b"part"
+
+
 async def test_a_body_that_ends_early_is_asked_for_again(service):
     """A connection that ends in the middle of a body is a failure, for objects and for listings. [short-body]"""
     data = bytes(range(256)) * 40
