@@ -77,6 +77,11 @@ _CODES: dict[str, type[MountdError]] = {
     "APINotImplemented": Unsupported,
 }
 _INVALID_RANGE = 416
+# What azure-identity says instead is a page about everything that it has tried.
+_NO_CREDENTIALS = (
+    "no credentials were found: sign in with az login, give the machine an identity, or set the option "
+    "connection_string, account_key or sas_token (anon=true for a public container)"
+)
 _NEVER = Version("0x0")  # the version of a blob that never was
 
 
@@ -315,6 +320,8 @@ def domain_errors(what: str) -> Iterator[None]:
     try:
         yield
     except azure_errors.HttpResponseError as exc:
+        if not exc.status_code and isinstance(exc, azure_errors.ClientAuthenticationError):
+            raise BadCredentials(f"{what}: {_NO_CREDENTIALS}") from exc
         if not exc.status_code or exc.status_code < 300 or isinstance(exc, azure_errors.DecodeError):
             # The answer ended too early, or is not Azure's.
             raise Unavailable(f"{what}: {exc.message}") from exc

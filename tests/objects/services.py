@@ -12,7 +12,6 @@ from tests.servers import AZURITE_ACCOUNT, AZURITE_KEY
 WORDS = {
     "s3": {
         "throttled": s3_error(503, "SlowDown", "Please reduce your request rate."),
-        "unavailable": s3_error(503, "ServiceUnavailable", "Reduce your request rate."),
         "internal": s3_error(500, "InternalError", "We encountered an internal error. Please try again."),
         "denied": s3_error(403, "AccessDenied", "Access Denied"),
         "unknown": s3_error(403, "InvalidAccessKeyId", "The AWS Access Key Id does not exist in our records."),
@@ -20,7 +19,6 @@ WORDS = {
     },
     "gcs": {
         "throttled": gcs_error(429, "rateLimitExceeded", "The rate limit for object mutation was exceeded."),
-        "unavailable": gcs_error(503, "backendError", "We encountered an internal error. Please try again."),
         "internal": gcs_error(500, "internalError", "Backend error"),
         "denied": gcs_error(403, "forbidden", "me@example.com does not have storage.objects.list access."),
         "unknown": gcs_error(401, "required", "Anonymous caller does not have storage.objects.list access."),
@@ -28,7 +26,6 @@ WORDS = {
     },
     "azure": {
         "throttled": azure_error(503, "ServerBusy", "The server is busy."),
-        "unavailable": azure_error(500, "OperationTimedOut", "The operation could not be completed in time."),
         "internal": azure_error(500, "InternalError", "The server encountered an internal error. Please retry."),
         "denied": azure_error(403, "AuthorizationPermissionMismatch", "Not authorized with this permission."),
         "unknown": azure_error(403, "AuthenticationFailed", "Server failed to authenticate the request."),

@@ -133,6 +133,18 @@ async def test_variables_of_azure_are_taken(azure_server, monkeypatch):
         await opened.store.put(A, b"bytes")
 
 
+async def test_without_credentials_of_azure_it_is_said_what_would_be_some(monkeypatch):
+    """In one line and at once, where azure-identity tells all that it has tried. [told-apart]"""
+    monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "AzureCliCredential")  # the others look around for a while
+    monkeypatch.setenv("PATH", "/nowhere")
+    config = StoreConfig("test", "azure", "abfs://container", {"account_name": "nobody", "anon": False})
+    async with open_store(config, SETTINGS) as opened:
+        with pytest.raises(
+            BadCredentials, match=r"^abfs://container/ does not accept the credentials: no cred.*az login"
+        ):
+            await opened.store.check()
+
+
 async def test_keys_in_files_are_read_again_when_they_are_refused(s3_server, tmp_path):
     """An upload that has begun goes on; without newer keys the refusal stands. [file-renewed]"""
     bucket = s3_server.make_bucket()

@@ -1,6 +1,8 @@
 """What the credentials allow is found out at mount, by requests that change nothing."""
 
 import json
+import re
+import urllib.parse
 
 import pytest
 
@@ -141,6 +143,41 @@ async def test_an_account_of_azure_that_forbids_is_told_from_a_wrong_key(azure_s
         async with service.open(SETTINGS) as opened:
             with pytest.raises(Denied, match=words):
                 await opened.store.check()
+
+
+def names_in(kind, request):
+    """Return the names of objects, or the prefixes of listings, that a request is about; none for the bucket."""
+    if kind == "gcs":
+        parts = [urllib.parse.unquote(each.split("/")[0]) for each in request.target.partition("?")[0].split("/o/")[1:]]
+        named = [each.decode() for each in re.findall(rb'"name": ?"([^"]*)"', request.body)]
+        listed = [request.query["prefix"]] if "prefix" in request.query else []
+        return parts + named + listed
+    inside = request.path.split("/", 3 if kind == "azure" else 2)
+    key = inside[-1] if len(inside) == (4 if kind == "azure" else 3) else ""
+    deleted = [each.decode() for each in re.findall(rb"<Key>(.*?)</Key>", request.body)]
+    return [key] if key else deleted or [request.query.get("prefix", "")]
+
+
+async def test_nothing_outside_the_prefix_is_asked_for(service):
+    """Whatever is done to a store below a prefix; Google is asked once what the bucket allows. [prefix-alone]"""
+    config, prefix = service.config, "team/a/"
+    service.config = StoreConfig("test", config.flavor, f"{config.root}/team/a", config.options)
+    async with service.open(SETTINGS) as opened:
+        store = opened.store
+        await store.check()
+        made = await store.put(A, b"bytes", expect=None)
+        await store.copy(made, Key("d/b"))
+        upload = await store.open_upload(Key("d/c"))
+        await upload.put_part(1, 0, b"part")
+        await upload.complete([1])
+        await store.list_page(Key(""))
+        await store.list_page(Key("d/"), recursive=True)
+        await store.read_range(A, 0, 9)
+        await store.stat(A)
+        await store.delete(A)
+    asked = [(each.target, names_in(service.kind, each)) for each in service.proxy.requests]
+    assert [each for each in asked if not all(name.startswith(prefix) for name in each[1])] == []
+    assert [target for target, names in asked if not names and "testPermissions" not in target] == []
 
 
 async def test_finding_out_leaves_nothing_in_a_versioned_bucket(s3_server, monkeypatch):
