@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -184,8 +185,10 @@ def _promises(store: StoreConfig) -> dict[str, Any]:
 
     running = mount_of(store, running_mounts())
     if running is not None:
-        return {"mounted": True, "weaknesses": client.ask(running, "status")["weaknesses"]}
-    return {"mounted": False, "weaknesses": foreseen(FlavorCatalogue().get(store.flavor).kind, store.options)}
+        with contextlib.suppress(UserError):  # a daemon that does not answer is no reason not to describe the store
+            return {"mounted": True, "weaknesses": client.ask(running, "status")["weaknesses"]}
+    kind = FlavorCatalogue().get(store.flavor).kind
+    return {"mounted": running is not None, "weaknesses": foreseen(kind, store.options)}
 
 
 def _weaker(lines: Sequence[str] | None, *, mounted: bool) -> list[str]:

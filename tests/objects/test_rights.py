@@ -13,7 +13,7 @@ from mountd.objects.opening import open_store
 from mountd.objects.promises import foreseen, weaknesses
 from mountd.stores.store import StoreConfig
 from tests.objects.services import Container, Service
-from tests.proxy import Answer, answered, azure_error, gcs_error, proxied
+from tests.proxy import Answer, answered, azure_error, gcs_error, proxied, s3_error
 from tests.servers import AZURITE_KEY
 
 SETTINGS = MountSettings.merge({"request_deadline": 20, "retry_budget": 0.1})
@@ -205,6 +205,20 @@ async def test_what_finding_out_made_on_a_service_without_conditions_is_removed(
     assert not can.conditional_put
     assert [line for line in weaknesses(can) if "O_EXCL" in line]
     assert "Contents" not in poor_s3_server.client().list_objects_v2(Bucket=bucket)
+
+
+async def test_a_service_without_conditions_or_deletions_is_mounted(poor_s3_server, monkeypatch):
+    """What the look left there cannot be removed: that is no reason not to mount, and both are said."""
+    monkeypatch.setenv("TEST_S3_SECRET", poor_s3_server.secret)
+    with proxied(poor_s3_server.endpoint) as proxy:
+        options = poor_s3_server.at(proxy.endpoint).options()
+        config = StoreConfig("test", "s3", f"s3://{poor_s3_server.make_bucket()}", options)
+        refusal = answered(s3_error(403, "AccessDenied", "Access Denied"))
+        proxy.on(lambda request: request.method == "DELETE" or "delete" in request.query, refusal)
+        async with open_store(config, SETTINGS) as opened:
+            await opened.store.check()
+            can = opened.store.capabilities
+        assert (can.conditional_put, can.deletes, can.read_only) == (False, False, False)
 
 
 @pytest.mark.parametrize("kind", ["local", "azure", "fsspec-memory", "fsspec-local"])
