@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import aiohttp
-import google.auth.exceptions
 
 from mountd.errors import (
-    BadCredentials,
     MountdError,
     NotFound,
     StoreFailure,
@@ -27,6 +25,7 @@ from mountd.errors import (
 )
 from mountd.objects.checking import list_one
 from mountd.objects.described import Description, Descriptions
+from mountd.objects.gcs_answers import not_renewed, parsed, whole
 from mountd.objects.gcs_upload import PARTS, ComposedUpload, KeptParts
 from mountd.objects.http_status import note_wait, of_status
 from mountd.objects.interface import (
@@ -167,15 +166,15 @@ class GcsStore:
             raise VersionChanged(f"{key} was changed by somebody else") from exc
         if status == 416 or "x-goog-generation" not in answer:
             found = await self._send("GET", self._object(key), key, params={"fields": _FIELDS})
-            info = self._info(_parsed(found[2], key))
+            info = self._info(parsed(found[2], key))
             require(info, version)
-            return _whole(key, b"" if status == 416 else _cut(status, data, start, length), start, length, info)
+            return whole(key, b"" if status == 416 else _cut(status, data, start, length), start, length, info)
         size = int(answer["Content-Range"].rpartition("/")[2]) if status == 206 else len(data)
         modified = datetime.datetime.strptime(answer["Last-Modified"], "%a, %d %b %Y %H:%M:%S %Z")
         seconds = int(modified.replace(tzinfo=datetime.UTC).timestamp())
         info = ObjectInfo(key, size, seconds * 1_000_000_000, Version(answer["x-goog-generation"]))
         require(info, version)
-        return _whole(key, _cut(status, data, start, length), start, length, info)
+        return whole(key, _cut(status, data, start, length), start, length, info)
 
     async def _still_there(self, key: Key) -> None:
         await self._send("GET", self._object(key), key, params={"fields": "name"})
@@ -288,7 +287,7 @@ class GcsStore:
         if payload is not None:
             options["data"] = json.dumps(payload).encode()
             options["headers"] = {"Content-Type": "application/json"} | options.get("headers", {})
-        return _parsed((await self._bridge.call(self._send, method, path, what, **options))[2], what)
+        return parsed((await self._bridge.call(self._send, method, path, what, **options))[2], what)
 
     async def _send(
         self,
@@ -325,11 +324,8 @@ class GcsStore:
         """Return headers with the token of the credentials, which is renewed here when it is about to expire."""
         try:
             return self._fs._get_headers(dict(headers))
-        except Exception as exc:  # gcsfs wraps some of what its library raises, in classes of its own
-            reason = exc.__cause__ or exc
-            passing = isinstance(reason, google.auth.exceptions.TransportError) or getattr(reason, "retryable", False)
-            said = reason.args[0] if reason.args else reason
-            raise (Unavailable if passing else BadCredentials)(f"{what}: {said}") from exc
+        except Exception as exc:
+            raise not_renewed(exc, what) from exc
 
 
 def _encoded(url: str) -> Any:
@@ -342,21 +338,6 @@ def _condition(expect: Version | None) -> dict[str, str]:
     if expect is None:
         return {}
     return {"ifGenerationMatch": "0" if expect == ABSENT else expect}
-
-
-def _parsed(body: bytes, what: str) -> Any:
-    """Return an answer in JSON. Raises Unavailable for what came from somewhere else: a portal on the way, say."""
-    try:
-        return json.loads(body)
-    except ValueError as exc:
-        raise Unavailable(f"{what}: the answer does not come from Google Cloud Storage: it is not JSON") from exc
-
-
-def _whole(key: Key, data: bytes, start: int, length: int, info: ObjectInfo) -> Chunk:
-    """Return a chunk. Raises Unavailable where bytes are missing."""
-    if len(data) != max(0, min(length, info.size - start)):
-        raise Unavailable(f"{key}: the body ended after {len(data)} bytes")
-    return Chunk(data, info)
 
 
 def _cut(status: int, data: bytes, start: int, length: int) -> bytes:
