@@ -9,7 +9,7 @@ import textwrap
 import pytest
 
 from tests.harness import Bucket
-from tests.test_docs import policy_for
+from tests.policies import policy_for
 
 
 class Chained(Bucket):

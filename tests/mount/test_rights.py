@@ -11,8 +11,8 @@ import time
 import pytest
 
 from tests.harness import Bucket
+from tests.policies import policy_for
 from tests.proxy import proxied
-from tests.test_docs import policy_for
 
 MiB = 1024 * 1024
 

@@ -16,8 +16,8 @@ from mountd.stores.options import parse_options
 from mountd.stores.signatures import _INTERNAL
 from mountd.stores.store import StoreConfig
 from tests.objects.services import Container
+from tests.policies import policy_for
 from tests.proxy import Answer, answered, proxied
-from tests.test_docs import policy_for
 
 SETTINGS = MountSettings.merge({"request_deadline": 20, "retry_budget": 0.1})
 A = Key("a")

@@ -1,4 +1,4 @@
-"""What docs/stores.md shows is what tests use."""
+"""The AWS policy that docs/stores.md shows: tests give it to accounts, so that it is known to be enough."""
 
 import json
 import re
