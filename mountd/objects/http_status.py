@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mountd.errors import (
     BadCredentials,
+    Busy,
     Denied,
     MountdError,
     NoSpace,
@@ -22,6 +23,7 @@ _STATUS: dict[int, type[MountdError]] = {
     408: Unavailable,
     409: Unavailable,  # two changes at once: the loser is asked to try again
     412: VersionChanged,
+    423: Busy,  # WebDAV: locked, often by a change that is under way
     429: Throttled,
     501: Unsupported,
     503: Throttled,
