@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -161,6 +160,12 @@ class Mount:
         """Unmount and return the finished process."""
         return self.host.run("unmount", self.name, *options, check=check)
 
+    def remount(self):
+        """Unmount and mount again, with another daemon."""
+        self.unmount()
+        self.host.run("mount", self.name, self.path)
+        self.pid = self.host.mounted(self.name).pid
+
     def kill(self):
         """End the daemon without warning."""
         os.kill(self.pid, signal.SIGKILL)
@@ -168,112 +173,34 @@ class Mount:
             time.sleep(0.01)
 
 
-class LocalFolder:
-    """A store in a folder, and an independent client of it: plain files."""
+@contextlib.contextmanager
+def open_hosts(folder):
+    """Yield what makes hosts in a folder; all their mounts and processes end with the block, or that fails."""
+    hosts = []
 
-    kind = "local"
-    environment = {}
+    def make():
+        hosts.append(Host(folder / f"host{len(hosts)}"))
+        hosts[-1].folder.mkdir()
+        return hosts[-1]
 
-    def __init__(self, folder):
-        self.folder = folder
-        self.root = str(folder)
-        self.options = {}
-        folder.mkdir()
-
-    def put(self, key, data):
-        path = self.folder / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".new")
-        partial.write_bytes(data)
-        partial.rename(path)
-
-    def get(self, key):
-        path = self.folder / key
-        return os.fsencode(os.readlink(path)) if path.is_symlink() else path.read_bytes()
-
-    def delete(self, key):
-        (self.folder / key).unlink()
-
-    def keys(self):
-        found = (path for path in self.folder.rglob("*") if path.is_symlink() or path.is_file())
-        return sorted(str(path.relative_to(self.folder)) for path in found)
+    yield make
+    failures = []
+    for host in hosts:
+        try:
+            host.close()
+        except AssertionError as exc:
+            failures.append(str(exc))
+    assert not failures, "\n".join(failures)
 
 
-class GcsBucket:
-    """A bucket of a server of Google Cloud Storage's API, and an independent client of it: plain HTTP."""
+class Corner(Mount):
+    """A directory of a mount that many tests share, used like a mount of its own."""
 
-    kind = "gcs"
-    environment = {"GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}  # its look for such buckets takes a minute here
+    def __init__(self, whole, name):
+        super().__init__(whole.host, whole.name, whole.path / name, whole.pid)
+        self._whole = whole
+        self.path.mkdir()
 
-    def __init__(self, server):
-        self.server = server
-        self.bucket = server.make_bucket()
-        self.root = f"gs://{self.bucket}"
-        self.options = server.options()
-
-    def put(self, key, data):
-        name = urllib.parse.quote(key, safe="")
-        self.server.request("POST", f"/upload/storage/v1/b/{self.bucket}/o?uploadType=media&name={name}", data)
-
-    def get(self, key):
-        return self.server.request("GET", f"/storage/v1/b/{self.bucket}/o/{urllib.parse.quote(key, safe='')}?alt=media")
-
-    def delete(self, key):
-        self.server.request("DELETE", f"/storage/v1/b/{self.bucket}/o/{urllib.parse.quote(key, safe='')}")
-
-    def keys(self):
-        found = json.loads(self.server.request("GET", f"/storage/v1/b/{self.bucket}/o")).get("items", ())
-        return sorted(each["name"] for each in found if not each["name"].endswith("/"))
-
-
-class AzureContainer:
-    """A container of a server of Azure's API, and an independent client of it: azure-storage-blob."""
-
-    kind = "azure"
-
-    def __init__(self, server):
-        self.container = server.make_container()
-        self.root = f"abfs://{self.container}"
-        self.options = server.options()
-        self.environment = {"TEST_AZURE_CONNECTION": server.connection_string}
-        self.client = server.client().get_container_client(self.container)
-
-    def put(self, key, data):
-        self.client.upload_blob(key, data, overwrite=True)
-
-    def get(self, key):
-        return self.client.download_blob(key).readall()
-
-    def delete(self, key):
-        self.client.delete_blob(key)
-
-    def keys(self):
-        return sorted(name for name in self.client.list_blob_names() if not name.endswith("/"))
-
-
-class Bucket:
-    """A bucket of an S3 server, and an independent client of it: boto3."""
-
-    kind = "s3"
-
-    def __init__(self, server):
-        self.server = server
-        self.bucket = server.make_bucket()
-        self.root = f"s3://{self.bucket}"
-        self.options = server.options()
-        self.environment = {"TEST_S3_SECRET": server.secret}
-        self.client = server.client()
-
-    def put(self, key, data):
-        self.client.put_object(Bucket=self.bucket, Key=key, Body=data)
-
-    def get(self, key):
-        return self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
-
-    def delete(self, key):
-        self.client.delete_object(Bucket=self.bucket, Key=key)
-
-    def keys(self):
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
-        found = (each["Key"] for page in pages for each in page.get("Contents", ()))
-        return sorted(key for key in found if not key.endswith("/"))
+    def remount(self):
+        self._whole.remount()
+        self.pid = self._whole.pid
