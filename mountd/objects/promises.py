@@ -61,7 +61,7 @@ _KEPT: dict[Kind, Capabilities] = {
     "local": Capabilities(conditional_create=True, part_copy=True),
     "gcs": Capabilities(**_CONDITIONS, versioned_read=True, part_copy=True),
     "azure": Capabilities(**_CONDITIONS, versioned_read=True, part_copy=True),
-    "fsspec": Capabilities(),
+    "fsspec": Capabilities(exact_versions=False),
 }
 
 
