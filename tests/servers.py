@@ -82,7 +82,13 @@ def seaweedfs():
     ]
     log = (folder / "log").open("wb")
     process = subprocess.Popen(
-        command, cwd=folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent
+        command,
+        cwd=folder,
+        stdout=log,
+        stderr=log,
+        stdin=subprocess.DEVNULL,
+        preexec_fn=die_with_parent,
+        env=os.environ | {"WEED_S3_SSE_KEY": secrets.token_hex(16)},  # or it would not encrypt what is to be encrypted
     )
     server = S3Server(f"http://127.0.0.1:{s3}", account["accessKey"], account["secretKey"], process)
     try:

@@ -29,7 +29,7 @@ from mountd.errors import (
 from mountd.objects import azure_values as values
 from mountd.objects.azure_errors import domain_errors
 from mountd.objects.azure_folders import AzureFolders, has_folders, is_folder
-from mountd.objects.azure_upload import BlockUpload
+from mountd.objects.azure_upload import BlockUpload, copy_in_blocks
 from mountd.objects.base import Basic
 from mountd.objects.checking import list_one
 from mountd.objects.described import Description, Descriptions
@@ -203,6 +203,7 @@ class AzureStore(Basic):
         options: dict[str, Any] = (
             {"overwrite": expect != ABSENT} | (values.condition(expect) if expect else {}) | described
         )
+        options["headers"] = await trio.to_thread.run_sync(values.checksum, data)
         answer = await self.call(key, lambda blob: blob.upload_blob(bytes(data), length=len(data), **options))
         return self.made(key, len(data), answer, described)
 
@@ -220,6 +221,9 @@ class AzureStore(Basic):
             return await self._folders.make(target, expect)
         options = values.condition(expect)
         described = await self._described.of(source.key, source.version if match else None) or {}
+        if described.get("encryption_scope"):  # a copy does not take it over, and cannot be told to
+            carried = await self._with_tags(source.key, described)
+            return await copy_in_blocks(BlockUpload(self, target, carried), source, expect=expect)
         if described.get("standard_blob_tier"):
             options["standard_blob_tier"] = described["standard_blob_tier"]
         if described.get("tag_count"):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 from azure.core import MatchConditions
-from azure.storage.blob import ContentSettings
+from azure.storage.blob import ContentSettings, StandardBlobTier
 
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, Version
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mountd.objects.described import Description
+    from mountd.objects.interface import Buffer
 
 _SETTINGS = ("content_type", "content_encoding", "content_language", "content_disposition", "cache_control")
 
@@ -20,6 +23,11 @@ _SETTINGS = ("content_type", "content_encoding", "content_language", "content_di
 def settings(present: ContentSettings, **changed: str) -> ContentSettings:
     """Return the headers that a blob is served with, without the checksum of its bytes."""
     return ContentSettings(**{name: getattr(present, name) for name in _SETTINGS} | changed)
+
+
+def checksum(data: Buffer) -> dict[str, str]:
+    """Return the header by which the service refuses a body that was damaged on its way."""
+    return {"Content-MD5": base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()}
 
 
 def condition(version: Version | None) -> dict[str, Any]:
@@ -53,9 +61,9 @@ def description(properties: Any) -> Description:
     }
 
 
-def _tier(tier: Any) -> Any:
+def _tier(tier: Any) -> StandardBlobTier | None:
     # What is in the archive cannot be read before somebody asks for it, hours ahead: what is written is not put there.
-    return None if str(tier) == "Archive" else tier
+    return next((each for each in StandardBlobTier if each.value == tier and each != StandardBlobTier.ARCHIVE), None)
 
 
 def made(key: Key, size: int, answer: Mapping[str, Any]) -> ObjectInfo:

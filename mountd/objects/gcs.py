@@ -120,7 +120,8 @@ class GcsStore(Basic):
 
     async def _ask_description(self, key: Key, version: Version) -> Description:
         params = {"fields": ",".join(_DESCRIBED), "generation": version}
-        return dict(await self._json("GET", self._object(key), what=key, params=params))
+        answer = await self._json("GET", self._object(key), what=key, params=params)
+        return {name: answer[name] for name in _DESCRIBED if name in answer}  # not every service heeds `fields`
 
     async def _description(self, key: Key, replaces: Version | None) -> Description:
         """Return what an object is to carry that replaces a version, or is new."""
