@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mountd.objects.bridge import Bridge
+    from mountd.objects.leftovers import Leftovers
 
 _FIELDS = "name,size,generation,updated"
 # What an object carries besides its bytes, as far as requests that replace it can carry it on.
@@ -70,10 +71,21 @@ _DELETING = "storage.objects.delete"
 class GcsStore(Basic):
     """The objects under `prefix` (empty, or ending in a slash) of a bucket.
 
-    `filesystem` is an asynchronous `gcsfs.GCSFileSystem` on the bridge's loop.
+    Args:
+        filesystem: an asynchronous `gcsfs.GCSFileSystem` on the bridge's loop.
+        leftovers: where uploads are noted.
     """
 
-    def __init__(self, filesystem: Any, bridge: Bridge, *, bucket: str, prefix: str, read_only: bool) -> None:
+    def __init__(
+        self,
+        filesystem: Any,
+        bridge: Bridge,
+        *,
+        bucket: str,
+        prefix: str,
+        read_only: bool,
+        leftovers: Leftovers,
+    ) -> None:
         self._fs = filesystem
         self._bridge = bridge
         self.bucket = bucket
@@ -94,10 +106,13 @@ class GcsStore(Basic):
             max_copy_part=5 * 1024 * 1024 * MiB,
         )
         self._described = Descriptions(self._ask_description)
-        self.kept = KeptParts(self)
+        self.kept = KeptParts(self, leftovers)
 
     async def check(self) -> None:
-        """List one key. Raises NotFound without the bucket, BadCredentials, Denied, Unavailable."""
+        """List one key, find out what the credentials allow, and delete parts that were left.
+
+        Raises NotFound without the bucket, BadCredentials, Denied, Unavailable.
+        """
         where = f"gs://{self.bucket}/{self.prefix}"
         await list_one(self, where=where, missing=f"bucket {self.bucket!r}")
         if self._decides and not self.capabilities.read_only:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mountd.objects.bridge import Bridge
+    from mountd.objects.leftovers import Leftovers
 
 COPY_PART = 512 * MiB
 MARKER = ".mountd-directory"
@@ -51,10 +52,19 @@ class S3Store(Basic):
     Args:
         filesystem: an asynchronous `s3fs.S3FileSystem` on the bridge's loop.
         max_copy: bytes that one request copies at most; larger objects are copied in parts.
+        leftovers: where uploads are noted.
     """
 
     def __init__(
-        self, filesystem: Any, bridge: Bridge, *, bucket: str, prefix: str, read_only: bool, max_copy: int
+        self,
+        filesystem: Any,
+        bridge: Bridge,
+        *,
+        bucket: str,
+        prefix: str,
+        read_only: bool,
+        max_copy: int,
+        leftovers: Leftovers,
     ) -> None:
         self._fs = filesystem
         self._fs.retries = 1  # repeating requests is the business of `retry`, which knows what a repeat may do
@@ -62,6 +72,7 @@ class S3Store(Basic):
         self.bucket = bucket
         self.prefix = prefix
         self._max_copy = max_copy
+        self.leftovers = leftovers
         self._described = Descriptions(self._ask_description)
         self._decides = True  # until `check` has found out
         self._marker = ""
@@ -78,7 +89,7 @@ class S3Store(Basic):
         )
 
     async def check(self) -> None:
-        """List one key, and find out what the service does and the credentials allow.
+        """List one key, find out what the service does and the credentials allow, and end uploads that were left.
 
         Raises NotFound without the bucket, BadCredentials, Denied, Unavailable.
         """
@@ -89,6 +100,11 @@ class S3Store(Basic):
             probe = Key(f"{PROBE}{secrets.token_hex(8)}")
             await self._find_out_puts(probe)
             await self._find_out_deletions(probe)
+        if not self.capabilities.read_only:
+            await self.leftovers.abandon(self._abort_upload)
+
+    async def _abort_upload(self, key: str, upload_id: str) -> None:
+        await self.call("abort_multipart_upload", Key(key), UploadId=upload_id)
 
     async def _find_out_puts(self, probe: Key) -> None:
         """Find out whether the service decides preconditions. Some accept them and act as if there had been none.

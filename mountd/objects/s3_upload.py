@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -30,7 +31,9 @@ class S3Upload:
     @classmethod
     async def begin(cls, store: S3Store, key: Key, described: dict[str, Any]) -> S3Upload:
         """Begin an object that will carry what `described` says."""
-        return cls(store, key, (await store.call("create_multipart_upload", key, **described))["UploadId"])
+        upload = cls(store, key, (await store.call("create_multipart_upload", key, **described))["UploadId"])
+        store.leftovers.note(key, upload._id)
+        return upload
 
     async def put_part(self, number: int, offset: int, data: Buffer) -> None:
         answer = await self._call("upload_part", PartNumber=number, Body=bytes(data))
@@ -52,11 +55,13 @@ class S3Upload:
         condition = values.condition(expect)
         try:
             answer = await self._call("complete_multipart_upload", MultipartUpload={"Parts": parts}, **condition)
+            made = values.made(self._key, answer, size=size)
         except (NotFound, VersionChanged):
             # The answer to an earlier attempt may have been lost: then the object is there, made of exactly these
             # parts.
-            return await self._completed_before(etags, size)
-        return values.made(self._key, answer, size=size)
+            made = await self._completed_before(etags, size)
+        self._store.leftovers.forget(self._id)
+        return made
 
     async def _completed_before(self, etags: Sequence[str], size: int) -> ObjectInfo:
         try:
@@ -68,10 +73,9 @@ class S3Upload:
         return found
 
     async def abort(self) -> None:
-        try:
+        with contextlib.suppress(NotFound):
             await self._call("abort_multipart_upload")
-        except NotFound:
-            return
+        self._store.leftovers.forget(self._id)
 
     async def _call(self, method: str, **arguments: Any) -> Any:
         return await self._store.call(method, self._key, UploadId=self._id, **arguments)

@@ -59,12 +59,12 @@ def kind(request):
 
 
 @pytest.fixture
-async def store(kind, config_of):
+async def store(kind, config_of, tmp_path):
     """An empty store of each kind."""
     async with contextlib.AsyncExitStack() as stack:
         if kind == "memory":
             yield MemoryStore()
         else:
-            opened = await stack.enter_async_context(open_store(config_of(kind), SETTINGS))
+            opened = await stack.enter_async_context(open_store(config_of(kind), SETTINGS, data=tmp_path / "state"))
             await opened.store.check()
             yield opened.store

@@ -35,9 +35,10 @@ def outside(request, monkeypatch):
 
 
 @pytest.fixture
-async def store(outside):
+async def store(outside, tmp_path):
     """The bucket, as the daemon opens it."""
-    async with open_store(StoreConfig("test", outside.kind, outside.root, outside.options), SETTINGS) as opened:
+    config = StoreConfig("test", outside.kind, outside.root, outside.options)
+    async with open_store(config, SETTINGS, data=tmp_path) as opened:
         await opened.store.check()
         yield opened.store
 
