@@ -226,6 +226,11 @@ class GcsBucket:
     def delete(self, key):
         self.server.request("DELETE", f"/storage/v1/b/{self.bucket}/o/{urllib.parse.quote(key, safe='')}")
 
+    def keep_versions(self):
+        """Have the bucket keep the versions of its objects."""
+        body = json.dumps({"versioning": {"enabled": True}}).encode()
+        self.server.request("PATCH", f"/storage/v1/b/{self.bucket}", body, {"Content-Type": "application/json"})
+
     def put_described(self, key, data):
         """Put an object with everything that the service keeps beside its bytes, and return what `described` says."""
         resource = {
@@ -321,6 +326,10 @@ class Bucket:
 
     def delete(self, key):
         self.client.delete_object(Bucket=self.bucket, Key=key)
+
+    def keep_versions(self):
+        """Have the bucket keep the versions of its objects."""
+        self.client.put_bucket_versioning(Bucket=self.bucket, VersioningConfiguration={"Status": "Enabled"})
 
     def put_described(self, key, data):
         """Put an object with everything that the service keeps beside its bytes, and return what `described` says."""

@@ -212,23 +212,28 @@ class S3Store(Basic):
         try:
             return await self._bridge.call(self._read_range, key, start, length, version)
         except (NotFound, VersionChanged):
-            kept = await self._kept(key, version) if version is not None else None
+            kept = await self._kept(key, version) if version is not None and self._decides else None
             if kept is None:
                 raise
             return await self._bridge.call(self._read_range, key, start, length, version, VersionId=kept)
 
     async def _kept(self, key: Key, version: Version) -> str | None:
         """Return the name that a bucket which keeps versions gives one that was replaced, `None` where it has none."""
-        if not self._decides:
-            return None
-        try:
-            answer = await self._bridge.call(
-                self._send, "list_object_versions", key, Bucket=self.bucket, Prefix=self._name(key)
-            )
-        except MountdError:  # not allowed, or not known to the service
-            return None
-        found = (each for each in answer.get("Versions", ()) if each["Key"] == self._name(key))
-        return next((each["VersionId"] for each in found if values.version_of(each) == version), None)
+        name, after = self._name(key), {}
+        while True:
+            try:
+                answer = await self._bridge.call(
+                    self._send, "list_object_versions", key, Bucket=self.bucket, Prefix=name, **after
+                )
+            except MountdError:  # not allowed, or not known to the service
+                return None
+            # The key itself comes before others that begin like it, its latest version first.
+            for each in answer.get("Versions", ()):
+                if each["Key"] == name and values.version_of(each) == version:
+                    return str(each["VersionId"])
+            if not answer.get("IsTruncated") or answer.get("NextKeyMarker") != name:
+                return None
+            after = {"KeyMarker": name, "VersionIdMarker": answer["NextVersionIdMarker"]}
 
     async def _read_range(self, key: Key, start: int, length: int, version: Version | None, **which: str) -> Chunk:
         """Runs on asyncio, body included, so that a chunk crosses the bridge once."""
