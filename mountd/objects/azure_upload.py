@@ -15,6 +15,7 @@ from azure.storage.blob import BlobBlock
 
 from mountd.errors import Unsupported
 from mountd.objects import azure_values as values
+from mountd.objects import checksums
 from mountd.objects.azure_source import source_of
 from mountd.objects.interface import MiB
 
@@ -46,7 +47,7 @@ class BlockUpload:
 
     async def put_part(self, number: int, offset: int, data: Buffer) -> None:
         block = self._block(number)
-        options = {"headers": await trio.to_thread.run_sync(values.checksum, data)} | self._scope
+        options = {"headers": {"Content-MD5": await trio.to_thread.run_sync(checksums.md5, data)}} | self._scope
         await self._store.call(
             self._key, lambda blob: blob.stage_block(block, bytes(data), length=len(data), **options)
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 from azure.core import MatchConditions
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mountd.objects.described import Description
-    from mountd.objects.interface import Buffer
 
 _SETTINGS = ("content_type", "content_encoding", "content_language", "content_disposition", "cache_control")
 
@@ -25,9 +23,10 @@ def settings(present: ContentSettings, **changed: str) -> ContentSettings:
     return ContentSettings(**{name: getattr(present, name) for name in _SETTINGS} | changed)
 
 
-def checksum(data: Buffer) -> dict[str, str]:
-    """Return the header by which the service refuses a body that was damaged on its way."""
-    return {"Content-MD5": base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()}
+def checksum(properties: Any) -> str | None:
+    """Return the MD5 of a whole blob, which comes with each part of it where whoever made the blob has sent one."""
+    found = properties.content_settings.content_md5
+    return base64.b64encode(found).decode() if isinstance(found, (bytes, bytearray)) else found
 
 
 def condition(version: Version | None) -> dict[str, Any]:

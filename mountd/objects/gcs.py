@@ -25,6 +25,7 @@ from mountd.errors import (
     Unsupported,
     VersionChanged,
 )
+from mountd.objects import checksums
 from mountd.objects.base import Basic
 from mountd.objects.checking import list_one
 from mountd.objects.described import Description, Descriptions
@@ -188,6 +189,8 @@ class GcsStore(Basic):
         data = _cut(status, data, start, length)
         if len(data) != max(0, min(length, size - start)):
             raise Unavailable(f"{key}: the body ended after {len(data)} bytes")
+        if len(data) == size:
+            checksums.require_received(key, checksums.crc32c(data), _hash_of(answer))
         return Chunk(data, info)
 
     async def _still_there(self, key: Key) -> None:
@@ -196,7 +199,8 @@ class GcsStore(Basic):
     async def put(self, key: Key, data: Buffer, *, expect: Version | None = None) -> ObjectInfo:
         boundary = secrets.token_hex(16)
         described = await self._description(key, expect)
-        resource = json.dumps({"name": self.prefix + key, **_resource(described)}).encode()
+        checksum = checksums.crc32c(data)  # by which the service refuses what was damaged on its way
+        resource = json.dumps({"name": self.prefix + key, "crc32c": checksum, **_resource(described)}).encode()
         body = b"".join(
             (
                 f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n".encode(),
@@ -207,9 +211,15 @@ class GcsStore(Basic):
             )
         )
         url = f"{self._fs._location}/upload/storage/v1/b/{quote(self.bucket)}/o"
-        params = {"uploadType": "multipart", "fields": _FIELDS} | _condition(expect) | _key_of(described, "kmsKeyName")
+        params = (
+            {"uploadType": "multipart", "fields": f"{_FIELDS},crc32c"}
+            | _condition(expect)
+            | _key_of(described, "kmsKeyName")
+        )
         headers = {"Content-Type": f"multipart/related; boundary={boundary}"}
-        made = self._info(await self._json("POST", url, what=key, params=params, headers=headers, data=body))
+        answer = await self._json("POST", url, what=key, params=params, headers=headers, data=body)
+        checksums.require_stored(key, checksum, answer.get("crc32c"))
+        made = self._info(answer)
         self._described.remember(key, made.version, described)
         return made
 
@@ -342,6 +352,12 @@ def _condition(expect: Version | None) -> dict[str, str]:
     if expect is None:
         return {}
     return {"ifGenerationMatch": "0" if expect == ABSENT else expect}
+
+
+def _hash_of(answer: Mapping[str, str]) -> str | None:
+    """Return the CRC32C of the whole object, which comes with each part of it."""
+    hashes = (each.strip().partition("=") for each in answer.get("x-goog-hash", "").split(","))
+    return next((value for name, _, value in hashes if name == "crc32c"), None)
 
 
 def _cut(status: int, data: bytes, start: int, length: int) -> bytes:

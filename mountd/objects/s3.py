@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mountd.errors import Denied, MountdError, NotFound, StoreFailure, Unavailable, Unsupported, VersionChanged
+from mountd.objects import checksums
 from mountd.objects import s3_values as values
 from mountd.objects.base import Basic
 from mountd.objects.checking import list_one
@@ -219,7 +220,8 @@ class S3Store(Basic):
 
     async def _kept(self, key: Key, version: Version) -> str | None:
         """Return the name that a bucket which keeps versions gives one that was replaced, `None` where it has none."""
-        name, after = self._name(key), {}
+        name = self._name(key)
+        after: dict[str, str] = {}
         while True:
             try:
                 answer = await self._bridge.call(
@@ -263,6 +265,7 @@ class S3Store(Basic):
         await self._look(key, expect)
         described = await self._description(key, expect)
         answer = await self.call("put_object", key, Body=bytes(data), **described, **values.condition(expect))
+        checksums.require_stored(key, checksums.crc32(data), answer.get("ChecksumCRC32"))
         made = values.made(key, answer, size=len(data))
         self._described.remember(key, made.version, _without_tags(described))
         return made

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from mountd.errors import NotFound, VersionChanged
+from mountd.objects import checksums
 from mountd.objects import s3_values as values
 from mountd.objects.interface import Buffer, Key, MiB, ObjectInfo, Version
 
@@ -37,6 +38,7 @@ class S3Upload:
 
     async def put_part(self, number: int, offset: int, data: Buffer) -> None:
         answer = await self._call("upload_part", PartNumber=number, Body=bytes(data))
+        checksums.require_stored(f"{self._key}, part {number}", checksums.crc32(data), answer.get("ChecksumCRC32"))
         self._parts[number] = answer["ETag"], len(data)
 
     async def copy_part(self, number: int, offset: int, source: ObjectInfo, start: int, length: int) -> None:

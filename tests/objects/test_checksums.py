@@ -1,0 +1,109 @@
+"""What is damaged between here and the service is never taken for stored, nor served as read."""
+
+import re
+
+import pytest
+
+from mountd.config import MountSettings
+from mountd.errors import Corrupt, MountdError, NotFound, Unavailable
+from mountd.objects.interface import Key
+from mountd.objects.opening import open_store
+from mountd.stores.store import StoreConfig
+from tests.proxy import in_front_of
+
+SETTINGS = MountSettings.merge({"request_deadline": 20, "retry_budget": 0})
+KEY = Key("a")
+DATA = b"these are the bytes"
+
+
+@pytest.fixture(params=["s3", "gcs", "azure"])
+def place(request, monkeypatch):
+    """Kind of service, and a proxy before it."""
+    server = request.getfixturevalue(f"{request.param}_server")
+    with in_front_of(server.endpoint) as proxy:
+        monkeypatch.setenv("TEST_S3_SECRET", getattr(server, "secret", ""))
+        connection = getattr(server, "connection_string", "").replace(server.endpoint, proxy.url)
+        monkeypatch.setenv("TEST_AZURE_CONNECTION", connection)
+        options = {"endpoint_url": proxy.url} if request.param != "azure" else {}
+        bucket = server.make_container() if request.param == "azure" else server.make_bucket()
+        scheme = {"s3": "s3", "gcs": "gs", "azure": "abfs"}[request.param]
+        yield StoreConfig("test", request.param, f"{scheme}://{bucket}", server.options() | options), proxy
+
+
+@pytest.fixture
+async def store(place, tmp_path):
+    async with open_store(place[0], SETTINGS, data=tmp_path) as opened:
+        await opened.store.check()
+        yield opened.store
+
+
+def damage(body):
+    """Return a body with other bytes in the place of `DATA`."""
+    return body.replace(DATA, DATA.upper())
+
+
+def spoil(request):
+    request.body = damage(request.body)
+
+
+def sums(request):
+    """Return the checksums that a request with `DATA` in it brings along."""
+    found = [value for name, value in request.headers.items() if name in ("x-amz-checksum-crc32", "content-md5")]
+    return found + re.findall(rb'"crc32c": "([^"]+)"', request.body)
+
+
+async def test_a_body_that_is_damaged_on_its_way_is_not_stored(place, store):
+    """The request brings a checksum, and the service, or the comparison with its answer, tells the difference.
+
+    A put, and a part of an upload.
+    """
+    kind, proxy = place[0].flavor, place[1]
+    proxy.spoil = spoil
+    with pytest.raises(Corrupt if kind == "gcs" else MountdError):  # the test's server of Google's does not compare
+        await store.put(KEY, DATA)
+    upload = await store.open_upload(Key("b"))
+    with pytest.raises(Corrupt if kind == "gcs" else MountdError):
+        await upload.put_part(1, 0, DATA)
+    sent = [each for each in proxy.requests if DATA.upper() in each.body]
+    assert len(sent) == 2
+    assert all(sums(each) for each in sent)
+    if kind != "gcs":
+        with pytest.raises(NotFound):
+            await store.stat(KEY)
+    proxy.spoil = lambda request: None
+    await upload.put_part(1, 0, DATA)
+    await upload.complete([1])
+    assert (await store.read_range(Key("b"), 0, 100)).data == DATA
+
+
+async def test_a_service_that_reports_another_checksum_is_not_believed(place, store):
+    """Where the answer brings the checksum of what was stored, it is compared. Azure's answers bring none."""
+    if place[0].flavor == "azure":
+        pytest.skip("the service compares by itself, and says no more")
+
+    def lie(request, answer):
+        answer.body = re.sub(rb'"crc32c": ?"[^"]+"', b'"crc32c":"AAAAAA=="', answer.body)
+        if "x-amz-checksum-crc32" in answer.headers:
+            answer.headers["x-amz-checksum-crc32"] = "AAAAAA=="
+
+    place[1].spoil_answer = lie
+    with pytest.raises(Corrupt):
+        await store.put(KEY, DATA)
+    upload = await store.open_upload(Key("b"))
+    with pytest.raises(Corrupt):
+        await upload.put_part(1, 0, DATA)
+    await upload.abort()
+
+
+async def test_an_object_that_is_damaged_on_its_way_is_not_read(place, store):
+    """Where the answer brings a checksum of exactly the bytes in it: whole objects of Google and Azure."""
+    if place[0].flavor == "s3":
+        pytest.skip("ranges, by which everything is read, have no checksum on S3")
+    await store.put(KEY, DATA)
+
+    def spoil_answer(request, answer):
+        answer.body = damage(answer.body)
+
+    place[1].spoil_answer = spoil_answer
+    with pytest.raises(Unavailable, match="damaged"):
+        await store.read_range(KEY, 0, 1000)
