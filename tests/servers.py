@@ -79,6 +79,7 @@ def seaweedfs():
         *(f"-master.port={master}", "-master.volumeSizeLimitMB=256", "-master.telemetry=false"),
         *(f"-volume.port={volume}", "-volume.max=5000", f"-filer.port={filer}"),
         *("-s3", f"-s3.port={s3}", f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0", "-s3.port.lance=0"),
+        "-s3.domainName=localhost",  # buckets are names in it, too,
     ]
     log = (folder / "log").open("wb")
     process = subprocess.Popen(

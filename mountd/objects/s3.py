@@ -174,10 +174,13 @@ class S3Store(Basic):
         described = await self._described.of(key, version)
         if described is None:
             return None
-        carried = values.metadata(described) | values.placement(described)
+        carried = values.metadata(described) | self._placement(described)
         if described.get(values.TAGS):
             carried["Tagging"] = values.tagging((await self.call("get_object_tagging", key))["TagSet"])
         return carried
+
+    def _placement(self, described: Description) -> Description:
+        return values.placement(described, self._fs.s3_additional_kwargs)
 
     async def _description(self, key: Key, replaces: Version | None) -> Description:
         """Return what an object is to carry that replaces a version, or is new."""
@@ -282,7 +285,7 @@ class S3Store(Basic):
             carried = await self._carried(source.key, source.version) or {"ContentType": content_type(target)}
             upload = await S3Upload.begin(self, target, carried)
             return await copy_in_parts(upload, source, self.capabilities.max_copy_part, expect=expect)
-        asked = values.placement(described) | self._retyped(described, source.key, target)
+        asked = self._placement(described) | self._retyped(described, source.key, target)
         answer = await self.call(
             "copy_object", target, **asked, **self.source(source, match=match), **values.condition(expect)
         )
@@ -338,6 +341,7 @@ class S3Store(Basic):
     def source(self, source: ObjectInfo, *, match: bool) -> dict[str, Any]:
         """Return the arguments that name the source of a copy. `match`: in the version it has."""
         named: dict[str, Any] = {"CopySource": {"Bucket": self.bucket, "Key": self._name(source.key)}}
+        named |= values.source_key(self._fs.s3_additional_kwargs)
         return named | ({"CopySourceIfMatch": values.quoted(source.version)} if match else {})
 
     async def call(self, method: str, key: Key, **arguments: Any) -> Any:
