@@ -66,6 +66,9 @@ class AzureStore(Basic):
 
     def __init__(self, filesystem: Any, bridge: Bridge, *, container: str, prefix: str, read_only: bool) -> None:
         self._fs = filesystem
+        # The client would wait 15 seconds and more before each repeat, of which there is `retry`. adlfs does not let
+        # its settings through.
+        self._fs.service_client._config.retry_policy.total_retries = 0
         self._bridge = bridge
         self.container = container
         self.prefix = prefix

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 from azure.storage.blob import BlobBlock
 
-from mountd.errors import Unsupported
+from mountd.errors import NotFound, Unsupported, VersionChanged
 from mountd.objects import azure_values as values
 from mountd.objects import checksums
 from mountd.objects.azure_source import source_of
@@ -89,8 +89,24 @@ class BlockUpload:
         blocks = [BlobBlock(block_id=block) for number in numbers for block in self._blocks[number]]
         size = sum(self._sizes[number] for number in numbers)
         options = values.condition(expect) | self._described
-        answer = await self._store.call(self._key, lambda blob: blob.commit_block_list(blocks, **options))
+        try:
+            answer = await self._store.call(self._key, lambda blob: blob.commit_block_list(blocks, **options))
+        except VersionChanged:
+            return await self._committed_before([block.id for block in blocks])
         return self._store.made(self._key, size, answer, self._described)
+
+    async def _committed_before(self, blocks: Sequence[str]) -> ObjectInfo:
+        """Return the blob where it consists of these very blocks: then an earlier attempt has succeeded unheard."""
+        try:
+            found = await self._store.stat(self._key)
+            committed, _ = await self._store.call(
+                self._key, lambda blob: blob.get_block_list("committed", **values.condition(found.version))
+            )
+        except NotFound:
+            committed = []
+        if not blocks or [block.id for block in committed] != list(blocks):
+            raise VersionChanged(f"{self._key} was changed by somebody else")
+        return found
 
     async def abort(self) -> None:
         self._blocks.clear()

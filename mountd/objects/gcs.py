@@ -146,6 +146,11 @@ class GcsStore(Basic):
     async def stat(self, key: Key) -> ObjectInfo:
         return self._info(await self._json("GET", self._object(key), what=key, params={"fields": _FIELDS}))
 
+    async def stat_with_checksum(self, key: Key) -> tuple[ObjectInfo, str | None]:
+        """Like `stat`, with the CRC32C of the bytes."""
+        answer = await self._json("GET", self._object(key), what=key, params={"fields": f"{_FIELDS},crc32c"})
+        return self._info(answer), answer.get("crc32c")
+
     async def list_page(
         self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000
     ) -> ListPage:

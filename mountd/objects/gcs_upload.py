@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from mountd.errors import MountdError, StoreFailure, Unsupported
+from mountd.errors import MountdError, NotFound, StoreFailure, Unsupported, VersionChanged
 from mountd.objects.interface import Buffer, Key, ObjectInfo, Version
 from mountd.objects.leftovers import PATIENCE
 
@@ -181,7 +181,11 @@ class ComposedUpload:
 
     async def complete(self, numbers: Sequence[int], *, expect: Version | None = None) -> ObjectInfo:
         pieces = [piece for number in numbers for piece in self._parts[number]]
-        made = await self._compose([piece.info for piece in pieces], expect)
+        sources = [piece.info for piece in pieces]
+        try:
+            made = await self._compose(sources, self._key, expect)
+        except VersionChanged:
+            made = await self._composed_before(sources)
         used = {piece.info.key for piece in pieces}
         unused, self._sent = self._sent - used, set()
         replaced = self._release()
@@ -192,8 +196,22 @@ class ComposedUpload:
         await self._store.kept.remove(unused)
         return made
 
-    async def _compose(self, sources: list[ObjectInfo], expect: Version | None) -> ObjectInfo:
-        """Make the object out of others, by way of larger parts where they are many."""
+    async def _composed_before(self, sources: list[ObjectInfo]) -> ObjectInfo:
+        """Return the object where its bytes are these: then only the answer to an earlier attempt was lost."""
+        aside = Key(f"{self._folder}aside")
+        try:
+            await self._compose(sources, aside, None)
+            (found, theirs), (_, ours) = [await self._store.stat_with_checksum(key) for key in (self._key, aside)]
+        except NotFound:
+            theirs = ours = None
+        finally:
+            await remove(self._store, {aside})
+        if ours is None or theirs != ours:
+            raise VersionChanged(f"{self._key} was changed by somebody else")
+        return found
+
+    async def _compose(self, sources: list[ObjectInfo], target: Key, expect: Version | None) -> ObjectInfo:
+        """Make an object out of others, by way of larger parts where they are many."""
         joined: set[Key] = set()
         level = 0
         try:
@@ -205,7 +223,7 @@ class ComposedUpload:
                     key = Key(f"{self._folder}{level}-{i:05}")
                     joined.add(key)
                     sources.append(await self._store.compose(group, key, {}, expect=None))
-            return await self._store.compose(sources, self._key, self._described, expect=expect)
+            return await self._store.compose(sources, target, self._described, expect=expect)
         finally:
             await remove(self._store, joined)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from mountd.errors import NotFound, VersionChanged
+from mountd.errors import MountdError, NotFound, VersionChanged
 from mountd.objects import checksums
 from mountd.objects import s3_values as values
 from mountd.objects.interface import Buffer, Key, MiB, ObjectInfo, Version
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mountd.objects.s3 import S3Store
 
 FILE_PART = 16 * MiB
+# Ranges that the service copies at a time for one object; it carries them out side by side.
+PARALLEL_COPIES = 8
 
 
 class S3Upload:
@@ -84,12 +86,26 @@ class S3Upload:
 
 
 async def copy_in_parts(upload: S3Upload, source: ObjectInfo, part: int, *, expect: Version | None) -> ObjectInfo:
-    """Make the object out of ranges of another one, of `part` bytes each."""
+    """Make the object out of ranges of another one, of `part` bytes each, several at a time."""
     starts = range(0, source.size, part)
+    todo = iter(enumerate(starts, 1))
+    failures: list[MountdError] = []
+
+    async def copy() -> None:
+        for number, start in todo:
+            if failures:
+                return
+            try:
+                await upload.copy_part(number, start, source, start, min(part, source.size - start))
+            except MountdError as exc:
+                failures.append(exc)
 
     async def make() -> ObjectInfo:
-        for number, start in enumerate(starts, 1):
-            await upload.copy_part(number, start, source, start, min(part, source.size - start))
+        async with trio.open_nursery() as nursery:
+            for _ in range(PARALLEL_COPIES):
+                nursery.start_soon(copy)
+        if failures:
+            raise failures[0]
         return await upload.complete(range(1, len(starts) + 1), expect=expect)
 
     return await _or_abort(upload, make)

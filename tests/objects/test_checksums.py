@@ -95,6 +95,30 @@ async def test_a_service_that_reports_another_checksum_is_not_believed(place, st
     await upload.abort()
 
 
+async def test_a_lost_answer_to_the_last_request_of_an_upload_is_no_conflict(place, tmp_path):
+    """The repeat finds the version changed, by the first attempt: what is there is compared with what was sent."""
+    lost = []
+
+    def lose(request, answer):
+        last = any(each in request.path for each in ("/rewriteTo/", "comp=blocklist")) or (
+            request.method == "POST" and "uploadId=" in request.path
+        )
+        if last and request.method in ("PUT", "POST") and not lost:
+            lost.append(request.path)
+            answer.status, answer.body = 503, b""
+
+    async with open_store(place[0], MountSettings.merge({"retry_budget": 5}), data=tmp_path) as opened:
+        await opened.store.check()
+        old = await opened.store.put(KEY, b"old")
+        place[1].spoil_answer = lose
+        upload = await opened.store.open_upload(KEY, replaces=old.version)
+        await upload.put_part(1, 0, DATA)
+        made = await upload.complete([1], expect=old.version)
+        assert len(lost) == 1
+        assert made == await opened.store.stat(KEY)
+        assert (await opened.store.read_range(KEY, 0, 100, version=made.version)).data == DATA
+
+
 async def test_an_object_that_is_damaged_on_its_way_is_not_read(place, store):
     """Where the answer brings a checksum of exactly the bytes in it: whole objects of Google and Azure."""
     if place[0].flavor == "s3":

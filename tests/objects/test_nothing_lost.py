@@ -7,8 +7,8 @@ them: all is set and read by a client that has nothing to do with mountd.
 import pytest
 
 from mountd.config import MountSettings
-from mountd.errors import Unsupported
-from mountd.objects.interface import Key
+from mountd.errors import Unsupported, VersionChanged
+from mountd.objects.interface import ABSENT, Key
 from mountd.objects.opening import open_store
 from mountd.stores.store import StoreConfig
 from tests.harness import AzureContainer, Bucket, GcsBucket
@@ -110,10 +110,19 @@ async def test_a_copy_over_another_object_has_what_its_source_had(outside, store
 
 
 async def test_a_copy_of_something_large_keeps_everything(outside, store):
-    """More than one request may copy: on S3 it goes in parts."""
+    """On S3 it goes in parts, bound to the versions of source and target, which leave nothing when they do not hold."""
     expected = outside.put_described(KEY, b"x" * (11 * MiB))
     source = await listed(store, KEY)
     copied = await store.copy(source, Key("dir/copy"))
     assert kept(outside, "dir/copy", expected)
     assert copied == await store.stat(Key("dir/copy"))
     assert outside.get("dir/copy") == b"x" * (11 * MiB)
+    outside.put("dir/data.txt", b"y" * (11 * MiB))
+    with pytest.raises(VersionChanged):
+        await store.copy(source, Key("dir/other"))
+    with pytest.raises(VersionChanged):
+        await store.copy(await listed(store, KEY), Key("dir/copy"), expect=ABSENT)
+    assert outside.get("dir/copy") == b"x" * (11 * MiB)
+    assert outside.keys() == ["dir/copy", "dir/data.txt"]
+    if outside.kind == "s3":
+        assert "Uploads" not in outside.client.list_multipart_uploads(Bucket=outside.bucket)

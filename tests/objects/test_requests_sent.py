@@ -2,6 +2,7 @@
 
 import json
 import socket
+import urllib.parse
 
 import pytest
 from botocore.exceptions import ClientError
@@ -217,3 +218,45 @@ async def test_both_ways_of_addressing_a_bucket(s3, tmp_path, style):
     assert s3.get("b") == b"bytes"
     hosts = {each.headers["host"].partition(":")[0] for each in proxy.requests}
     assert hosts == {f"{s3.bucket}.localhost" if style == "virtual" else "localhost"}
+
+
+async def test_google_copies_go_on_until_they_are_done(gcs, tmp_path):
+    """Large copies, and ones that change the storage class, take several requests with the token of the one before."""
+    gcs.put("a", b"bytes")
+    tokens = []
+
+    def half(request, answer):
+        if "/rewriteTo/" in request.path:
+            tokens.append(dict(urllib.parse.parse_qsl(request.path.partition("?")[2])).get("rewriteToken"))
+            if len(tokens) < 3:
+                answer.body = json.dumps({"done": False, "rewriteToken": f"token {len(tokens)}"}).encode()
+
+    with in_front_of(gcs.server.endpoint) as proxy:
+        proxy.spoil_answer = half
+        async with open_store(config_of(gcs, endpoint_url=proxy.url), SETTINGS, data=tmp_path) as opened:
+            copied = await opened.store.copy(await opened.store.stat(A), B)
+            assert copied == await opened.store.stat(B)
+    assert tokens == [None, "token 1", "token 2"]
+    assert gcs.get("b") == b"bytes"
+
+
+async def test_azure_copies_are_waited_for(azure, azure_server, tmp_path):
+    """What the service has only begun to copy when it answers is there when `copy` returns."""
+    azure.put("a", b"bytes")
+    endpoint = azure_server.endpoint
+    states = ["pending", "pending", "success"]
+
+    def slow(request, answer):
+        if "x-ms-copy-source" in request.headers:
+            answer.headers["x-ms-copy-status"] = "pending"
+        elif request.method == "HEAD" and "x-ms-copy-status" in answer.headers and states:
+            answer.headers["x-ms-copy-status"] = states.pop(0)
+
+    with in_front_of(endpoint) as proxy, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEST_AZURE_CONNECTION", azure_server.connection_string.replace(endpoint, proxy.url))
+        async with open_store(config_of(azure), SETTINGS, data=tmp_path) as opened:
+            source = await opened.store.stat(A)
+            proxy.spoil_answer = slow
+            copied = await opened.store.copy(source, B)
+            assert states == []
+            assert copied == await opened.store.stat(B)
