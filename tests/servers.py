@@ -190,7 +190,7 @@ class AzureServer:
 
     def client(self):
         """Return a client of the service, independent of what mountd uses."""
-        return BlobServiceClient.from_connection_string(self.connection_string)
+        return BlobServiceClient.from_connection_string(self.connection_string, max_single_put_size=32 * 1024 * 1024)
 
     def make_container(self):
         """Make an empty container and return its name."""
