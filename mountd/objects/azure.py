@@ -79,6 +79,7 @@ class AzureStore(Basic):
             conditional_delete=True,
             versioned_read=True,
             part_copy=True,
+            range_copy=True,
             read_only=read_only,
             max_key_bytes=1024 - len(prefix.encode()),
             min_part=1,

@@ -65,6 +65,8 @@ class Capabilities:
             window; users are told.
         versioned_read: a read that names a version never gets another one.
         part_copy: parts of an upload can be taken from an object inside the store, up to `max_copy_part` each.
+        range_copy: they can be any ranges of any object; without it they are what the store still has as parts, or
+            whole objects.
         batch_delete: `delete_many` can be used.
         folders: directories are real. They exist by themselves, and `rename` moves a file, or a directory with
             everything below it, in one step.
@@ -79,6 +81,7 @@ class Capabilities:
     conditional_delete: bool = False
     versioned_read: bool = False
     part_copy: bool = False
+    range_copy: bool = False
     batch_delete: bool = False
     folders: bool = False
     deletes: bool = True

@@ -37,6 +37,11 @@ _WEAKNESSES: tuple[tuple[Callable[[Capabilities], bool], str], ...] = (
         lambda can: not can.part_copy,
         "a small change to a large file sends the whole file again",
     ),
+    (
+        lambda can: can.part_copy and not can.range_copy,
+        "a small change to a large file that this mount did not write a moment ago sends the whole file again, "
+        "unless it is appended to",
+    ),
 )
 
 

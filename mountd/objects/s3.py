@@ -84,6 +84,7 @@ class S3Store(Basic):
             conditional_delete=True,
             versioned_read=True,
             part_copy=True,
+            range_copy=True,
             read_only=read_only,
             max_key_bytes=1024 - len(prefix.encode()),
             max_copy_part=min(COPY_PART, max_copy),
@@ -131,6 +132,7 @@ class S3Store(Basic):
             conditional_delete=False,
             versioned_read=False,
             part_copy=False,
+            range_copy=False,
         )
 
     async def _find_out_deletions(self, probe: Key) -> None:

@@ -56,7 +56,8 @@ def test_a_small_change_of_a_large_object_sends_what_changed(request, host, kind
 
     S3 copies any range; Azure names the blocks again that there are, whoever made them; Google composes whole objects
     and the parts that the mount has kept, so that there the first edit of what another client wrote sends the object,
-    as does one after a restart. [close-sends-parts] [gcs-kept-parts] [gcs-whole]
+    as does one after a restart. [close-sends-parts] [s3-ranges] [azure-blocks]
+    [gcs-kept-parts] [gcs-whole]
     """
     store = request.getfixturevalue(f"{kind}_store")
     data = os.urandom(SIZE)

@@ -7,10 +7,10 @@ MiB = 1024 * 1024
 
 @pytest.mark.parametrize("kind", ["s3", "gcs", "azure"])
 def test_nothing_of_an_object_is_lost(request, host, kind):
-    """Overwritten, edited in place, appended to, renamed as a file and with its directory. [described-kept]
+    """Overwritten, edited in place, appended to, renamed as a file and with its directory.
 
     Content type, cache control and the like, user metadata, tags, storage class and encryption. Each file is edited by
-    a fresh mount, which knows nothing but a listing, and then again by the same one.
+    a fresh mount, which knows nothing but a listing, and then again by the same one. [described-kept] [content-type]
     """
     store = request.getfixturevalue(f"{kind}_store")
     small, large = b"x" * 1000, b"x" * (20 * MiB)
