@@ -187,7 +187,7 @@ class S3Store(Basic):
     async def _description(self, key: Key, replaces: Version | None) -> Description:
         """Return what an object is to carry that replaces a version, or is new."""
         carried = await self._carried(key, replaces)
-        return carried if carried is not None else {"ContentType": content_type(key)}
+        return carried if carried is not None else values.of_new(content_type(key), self._fs.s3_additional_kwargs)
 
     async def list_page(
         self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000

@@ -41,6 +41,11 @@ def metadata(described: Description) -> Description:
     return {name: value for name, value in described.items() if name in _METADATA}
 
 
+def of_new(content_type: str, options: Mapping[str, Any]) -> Description:
+    """Return what a new object carries; `options` are those that go with every request."""
+    return {"ContentType": content_type} | {name: options[name] for name in ("StorageClass",) if name in options}
+
+
 def placement(described: Description, options: Mapping[str, Any]) -> Description:
     """Return the part that a copy does not take over by itself: storage class and encryption.
 
