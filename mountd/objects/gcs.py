@@ -18,7 +18,6 @@ import google.auth.exceptions
 
 from mountd.errors import (
     BadCredentials,
-    MountdError,
     NotFound,
     StoreFailure,
     Unavailable,
@@ -26,13 +25,12 @@ from mountd.errors import (
     VersionChanged,
 )
 from mountd.objects import checksums
+from mountd.objects import gcs_values as values
 from mountd.objects.base import Basic
 from mountd.objects.checking import list_one
 from mountd.objects.described import Description, Descriptions
 from mountd.objects.gcs_upload import PARTS, ComposedUpload, KeptParts
-from mountd.objects.http_status import of_status
 from mountd.objects.interface import (
-    ABSENT,
     Buffer,
     Capabilities,
     Chunk,
@@ -185,17 +183,17 @@ class GcsStore(Basic):
             found = await self._send("GET", self._object(key), key, params={"fields": _FIELDS})
             info = self._info(json.loads(found[2]))
             require(info, version)
-            return Chunk(b"" if status == 416 else _cut(status, data, start, length), info)
+            return Chunk(b"" if status == 416 else values.cut(status, data, start, length), info)
         size = int(answer["Content-Range"].rpartition("/")[2]) if status == 206 else len(data)
         modified = datetime.datetime.strptime(answer["Last-Modified"], "%a, %d %b %Y %H:%M:%S %Z")
         seconds = int(modified.replace(tzinfo=datetime.UTC).timestamp())
         info = ObjectInfo(key, size, seconds * 1_000_000_000, Version(answer["x-goog-generation"]))
         require(info, version)
-        data = _cut(status, data, start, length)
+        data = values.cut(status, data, start, length)
         if len(data) != max(0, min(length, size - start)):
             raise Unavailable(f"{key}: the body ended after {len(data)} bytes")
         if len(data) == size:
-            checksums.require_received(key, checksums.crc32c(data), _hash_of(answer))
+            checksums.require_received(key, checksums.crc32c(data), values.hash_of(answer))
         return Chunk(data, info)
 
     async def _still_there(self, key: Key) -> None:
@@ -205,7 +203,7 @@ class GcsStore(Basic):
         boundary = secrets.token_hex(16)
         described = await self._description(key, expect)
         checksum = checksums.crc32c(data)  # by which the service refuses what was damaged on its way
-        resource = json.dumps({"name": self.prefix + key, "crc32c": checksum, **_resource(described)}).encode()
+        resource = json.dumps({"name": self.prefix + key, "crc32c": checksum, **values.resource(described)}).encode()
         body = b"".join(
             (
                 f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n".encode(),
@@ -218,8 +216,8 @@ class GcsStore(Basic):
         url = f"{self._fs._location}/upload/storage/v1/b/{quote(self.bucket)}/o"
         params = (
             {"uploadType": "multipart", "fields": f"{_FIELDS},crc32c"}
-            | _condition(expect)
-            | _key_of(described, "kmsKeyName")
+            | values.condition(expect)
+            | values.key_of(described, "kmsKeyName")
         )
         headers = {"Content-Type": f"multipart/related; boundary={boundary}"}
         answer = await self._json("POST", url, what=key, params=params, headers=headers, data=body)
@@ -235,15 +233,15 @@ class GcsStore(Basic):
             await self._look(source.key, source.version)
         await self._look(target, expect)
         path = f"{self._object(source.key)}/rewriteTo/{self._object(target)}"
-        params = _condition(expect) | ({"ifSourceGenerationMatch": source.version} if match else {})
+        params = values.condition(expect) | ({"ifSourceGenerationMatch": source.version} if match else {})
         described = await self._described.of(source.key, source.version if match else None)
         kind = retyped((described or {}).get("contentType"), source.key, target)
         carried = (described or {}) | ({"contentType": kind} if kind else {})
-        params |= _key_of(carried, "destinationKmsKeyName")
+        params |= values.key_of(carried, "destinationKmsKeyName")
         token: dict[str, str] = {}
         while True:  # large objects, or ones that change their storage class, take several requests
             answer = await self._json(
-                "POST", path, what=target, params=params | token, payload=_resource(carried) or None
+                "POST", path, what=target, params=params | token, payload=values.resource(carried) or None
             )
             if answer.get("done", True):
                 return self._info(answer["resource"])
@@ -252,7 +250,7 @@ class GcsStore(Basic):
     async def delete(self, key: Key, *, expect: Version | None = None) -> None:
         async with deleting(key, expect) as named:
             await self._look(key, named)
-            await self._bridge.call(self._send, "DELETE", self._object(key), key, params=_condition(named))
+            await self._bridge.call(self._send, "DELETE", self._object(key), key, params=values.condition(named))
 
     async def open_upload(self, key: Key, *, replaces: Version | None = None) -> Upload:
         return ComposedUpload(self, key, await self._description(key, replaces))
@@ -268,9 +266,9 @@ class GcsStore(Basic):
                 {"name": self.prefix + source.key, "objectPreconditions": {"ifGenerationMatch": source.version}}
                 for source in sources
             ],
-            "destination": _resource(described),
+            "destination": values.resource(described),
         }
-        params = {"fields": _FIELDS} | _condition(expect) | _key_of(described, "kmsKeyName")
+        params = {"fields": _FIELDS} | values.condition(expect) | values.key_of(described, "kmsKeyName")
         answer = await self._json("POST", f"{self._object(target)}/compose", what=target, params=params, payload=body)
         made = self._info(answer)
         self._described.remember(target, made.version, described)
@@ -331,7 +329,7 @@ class GcsStore(Basic):
             async with self._fs.session.request(
                 method,
                 # Encoded already: the slashes of a key are part of its one path segment.
-                _encoded(url),
+                values.encoded(url),
                 params=self._fs._get_params(dict(params or {})),
                 headers=self._fs._get_headers(dict(headers or {})),
                 data=io.BytesIO(data) if data else None,
@@ -339,51 +337,9 @@ class GcsStore(Basic):
             ) as answer:
                 body = await answer.read()
                 if answer.status >= 400 and answer.status != 416:
-                    raise _failure(answer.status, body, what)
+                    raise values.failure(answer.status, body, what)
                 return answer.status, answer.headers, body
         except google.auth.exceptions.GoogleAuthError as exc:
             raise BadCredentials(f"{what}: {exc}") from exc
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             raise Unavailable(f"{what}: {type(exc).__name__}: {exc}") from exc
-
-
-def _encoded(url: str) -> Any:
-    from yarl import URL  # what aiohttp takes; a plain text would be decoded and encoded again
-
-    return URL(url, encoded=True)
-
-
-def _condition(expect: Version | None) -> dict[str, str]:
-    if expect is None:
-        return {}
-    return {"ifGenerationMatch": "0" if expect == ABSENT else expect}
-
-
-def _hash_of(answer: Mapping[str, str]) -> str | None:
-    """Return the CRC32C of the whole object, which comes with each part of it."""
-    hashes = (each.strip().partition("=") for each in answer.get("x-goog-hash", "").split(","))
-    return next((value for name, _, value in hashes if name == "crc32c"), None)
-
-
-def _cut(status: int, data: bytes, start: int, length: int) -> bytes:
-    """Return the range asked for, also from a service that has sent everything."""
-    return data if status == 206 else data[start : start + length]
-
-
-def _failure(status: int, body: bytes, what: str) -> MountdError:
-    try:
-        error = json.loads(body)["error"]
-        message = error if isinstance(error, str) else error.get("message", "")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        message = body[:200].decode("utf-8", "replace")
-    return of_status(status)(f"{what}: {message or f'HTTP status {status}'}")
-
-
-def _key_of(described: Description, parameter: str) -> dict[str, str]:
-    """Return the parameter of a request that names the key of encryption; answers name a version of it."""
-    name = described.get("kmsKeyName", "").partition("/cryptoKeyVersions/")[0]
-    return {parameter: name} if name else {}
-
-
-def _resource(described: Description) -> Description:
-    return {name: value for name, value in described.items() if name != "kmsKeyName"}

@@ -32,6 +32,7 @@ from mountd.objects.media import content_type, retyped
 from mountd.objects.preconditions import deleting, look, require
 from mountd.objects.s3_errors import code_of, domain_errors, failure
 from mountd.objects.s3_upload import S3Upload, copy_in_parts, send_file
+from mountd.objects.s3_versions import find_version
 from mountd.objects.spool import SpooledUpload
 
 if TYPE_CHECKING:
@@ -192,11 +193,9 @@ class S3Store(Basic):
     async def list_page(
         self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000
     ) -> ListPage:
-        answer = await self._bridge.call(
-            self._send,
+        answer = await self.ask(
             "list_objects_v2",
             f"s3://{self.bucket}/{self.prefix}{prefix}",
-            Bucket=self.bucket,
             Prefix=self.prefix + prefix,
             MaxKeys=limit,
             **({} if recursive else {"Delimiter": "/"}),
@@ -218,29 +217,15 @@ class S3Store(Basic):
         try:
             return await self._bridge.call(self._read_range, key, start, length, version)
         except (NotFound, VersionChanged):
-            kept = await self._kept(key, version) if version is not None and self._decides else None
+            kept = await self._kept_as(key, version)
             if kept is None:
                 raise
             return await self._bridge.call(self._read_range, key, start, length, version, VersionId=kept)
 
-    async def _kept(self, key: Key, version: Version) -> str | None:
-        """Return the name that a bucket which keeps versions gives one that was replaced, `None` where it has none."""
-        name = self._name(key)
-        after: dict[str, str] = {}
-        while True:
-            try:
-                answer = await self._bridge.call(
-                    self._send, "list_object_versions", key, Bucket=self.bucket, Prefix=name, **after
-                )
-            except MountdError:  # not allowed, or not known to the service
-                return None
-            # The key itself comes before others that begin like it, its latest version first.
-            for each in answer.get("Versions", ()):
-                if each["Key"] == name and values.version_of(each) == version:
-                    return str(each["VersionId"])
-            if not answer.get("IsTruncated") or answer.get("NextKeyMarker") != name:
-                return None
-            after = {"KeyMarker": name, "VersionIdMarker": answer["NextVersionIdMarker"]}
+    async def _kept_as(self, key: Key, version: Version | None) -> str | None:
+        if version is None or not self._decides:
+            return None
+        return await find_version(self, self._name(key), version)
 
     async def _read_range(self, key: Key, start: int, length: int, version: Version | None, **which: str) -> Chunk:
         """Runs on asyncio, body included, so that a chunk crosses the bridge once."""
@@ -272,7 +257,7 @@ class S3Store(Basic):
         answer = await self.call("put_object", key, Body=bytes(data), **described, **values.condition(expect))
         checksums.require_stored(key, checksums.crc32(data), answer.get("ChecksumCRC32"))
         made = values.made(key, answer, size=len(data))
-        self._described.remember(key, made.version, _without_tags(described))
+        self._described.remember(key, made.version, values.with_tags_counted(described))
         return made
 
     async def copy(
@@ -284,8 +269,9 @@ class S3Store(Basic):
         await self._look(source.key, source.version if match else None)
         described = await self._described.of(source.key, source.version if match else None) or {}
         if source.size > self._max_copy:
-            carried = await self._carried(source.key, source.version) or {"ContentType": content_type(target)}
-            upload = await S3Upload.begin(self, target, carried)
+            carried = await self._description(source.key, source.version)
+            kind = retyped(carried.get("ContentType"), source.key, target)
+            upload = await S3Upload.begin(self, target, carried | ({"ContentType": kind} if kind else {}))
             return await copy_in_parts(upload, source, self.capabilities.max_copy_part, expect=expect)
         asked = self._placement(described) | self._retyped(described, source.key, target)
         answer = await self.call(
@@ -316,9 +302,7 @@ class S3Store(Basic):
             {"Key": self._name(key), **({"ETag": values.quoted(version)} if version else {})}
             for key, version in versions.items()
         ]
-        answer = await self._bridge.call(
-            self._send, "delete_objects", self.bucket, Bucket=self.bucket, Delete={"Objects": named, "Quiet": False}
-        )
+        answer = await self.ask("delete_objects", self.bucket, Delete={"Objects": named, "Quiet": False})
         return {self._key(each["Key"]): each.get("Code", "") for each in answer.get("Errors", ())}
 
     async def open_upload(self, key: Key, *, replaces: Version | None = None) -> Upload:
@@ -346,6 +330,10 @@ class S3Store(Basic):
         named |= values.source_key(self._fs.s3_additional_kwargs)
         return named | ({"CopySourceIfMatch": values.quoted(source.version)} if match else {})
 
+    async def ask(self, method: str, what: str, **arguments: Any) -> Any:
+        """Send one request about the bucket; `what` names it in errors. Raises the classes of `mountd.errors`."""
+        return await self._bridge.call(self._send, method, what, Bucket=self.bucket, **arguments)
+
     async def call(self, method: str, key: Key, **arguments: Any) -> Any:
         """Send one request about a key. Raises the classes of `mountd.errors`."""
         return await self._bridge.call(self._request, method, key, **arguments)
@@ -365,10 +353,3 @@ class S3Store(Basic):
     async def _send(self, method: str, what: str, **arguments: Any) -> Any:
         with domain_errors(what):
             return await self._fs._call_s3(method, **arguments)
-
-
-def _without_tags(described: Description) -> Description:
-    """Return a description as answers give it: with the number of tags."""
-    tags = described.get("Tagging", "")
-    kept = {name: value for name, value in described.items() if name != "Tagging"}
-    return kept | ({values.TAGS: tags.count("&") + 1} if tags else {})

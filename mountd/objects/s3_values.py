@@ -67,6 +67,13 @@ def source_key(options: Mapping[str, Any]) -> dict[str, Any]:
     return {f"CopySource{name}": value for name, value in options.items() if name.startswith("SSECustomer")}
 
 
+def with_tags_counted(described: Description) -> Description:
+    """Return a description as answers give it: with the number of tags."""
+    tags = described.get("Tagging", "")
+    kept = {name: value for name, value in described.items() if name != "Tagging"}
+    return kept | ({TAGS: tags.count("&") + 1} if tags else {})
+
+
 def tagging(tags: Iterable[Mapping[str, str]]) -> str:
     """Return tags as requests carry them."""
     return urlencode([(tag["Key"], tag["Value"]) for tag in tags])
