@@ -29,6 +29,7 @@ from mountd.objects import gcs_values as values
 from mountd.objects.base import Basic
 from mountd.objects.checking import list_one
 from mountd.objects.described import Description, Descriptions
+from mountd.objects.gcs_resumable import send_file
 from mountd.objects.gcs_upload import PARTS, ComposedUpload, KeptParts
 from mountd.objects.interface import (
     Buffer,
@@ -43,6 +44,7 @@ from mountd.objects.interface import (
 )
 from mountd.objects.media import UNKNOWN, content_type, retyped
 from mountd.objects.preconditions import deleting, look, require
+from mountd.objects.spool import SpooledUpload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -89,9 +91,10 @@ class GcsStore(Basic):
         self._bridge = bridge
         self.bucket = bucket
         self.prefix = prefix
+        self.location: str = filesystem._location
         # Google's own service decides every condition. Others that speak its protocol do so for plain uploads at best,
         # so there is a look before each other change.
-        self._decides = "googleapis.com" in filesystem._location
+        self._decides = "googleapis.com" in self.location
         self.capabilities = Capabilities(
             conditional_create=True,
             conditional_put=True,
@@ -142,12 +145,12 @@ class GcsStore(Basic):
         return await self._described.of(key, replaces) or {"contentType": content_type(key)}
 
     async def stat(self, key: Key) -> ObjectInfo:
-        return self._info(await self._json("GET", self._object(key), what=key, params={"fields": _FIELDS}))
+        return self.info(await self._json("GET", self._object(key), what=key, params={"fields": _FIELDS}))
 
     async def stat_with_checksum(self, key: Key) -> tuple[ObjectInfo, str | None]:
         """Like `stat`, with the CRC32C of the bytes."""
         answer = await self._json("GET", self._object(key), what=key, params={"fields": f"{_FIELDS},crc32c"})
-        return self._info(answer), answer.get("crc32c")
+        return self.info(answer), answer.get("crc32c")
 
     async def list_page(
         self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000
@@ -159,7 +162,7 @@ class GcsStore(Basic):
         answer = await self._json("GET", f"b/{quote(self.bucket)}/o", what=self.bucket, params=params)
         skip = len(self.prefix)
         return ListPage(
-            [self._info(item) for item in answer.get("items", ()) if len(item["name"]) > skip],
+            [self.info(item) for item in answer.get("items", ()) if len(item["name"]) > skip],
             [Key(each[skip:]) for each in answer.get("prefixes", ())],
             answer.get("nextPageToken"),
         )
@@ -181,7 +184,7 @@ class GcsStore(Basic):
             raise VersionChanged(f"{key} was changed by somebody else") from exc
         if status == 416 or "x-goog-generation" not in answer:
             found = await self._send("GET", self._object(key), key, params={"fields": _FIELDS})
-            info = self._info(json.loads(found[2]))
+            info = self.info(json.loads(found[2]))
             require(info, version)
             return Chunk(b"" if status == 416 else values.cut(status, data, start, length), info)
         size = int(answer["Content-Range"].rpartition("/")[2]) if status == 206 else len(data)
@@ -213,7 +216,7 @@ class GcsStore(Basic):
                 f"\r\n--{boundary}--\r\n".encode(),
             )
         )
-        url = f"{self._fs._location}/upload/storage/v1/b/{quote(self.bucket)}/o"
+        url = f"{self.location}/upload/storage/v1/b/{quote(self.bucket)}/o"
         params = (
             {"uploadType": "multipart", "fields": f"{_FIELDS},crc32c"}
             | values.condition(expect)
@@ -222,7 +225,7 @@ class GcsStore(Basic):
         headers = {"Content-Type": f"multipart/related; boundary={boundary}"}
         answer = await self._json("POST", url, what=key, params=params, headers=headers, data=body)
         checksums.require_stored(key, checksum, answer.get("crc32c"))
-        made = self._info(answer)
+        made = self.info(answer)
         self._described.remember(key, made.version, described)
         return made
 
@@ -244,7 +247,7 @@ class GcsStore(Basic):
                 "POST", path, what=target, params=params | token, payload=values.resource(carried) or None
             )
             if answer.get("done", True):
-                return self._info(answer["resource"])
+                return self.info(answer["resource"])
             token = {"rewriteToken": answer["rewriteToken"]}
 
     async def delete(self, key: Key, *, expect: Version | None = None) -> None:
@@ -253,7 +256,15 @@ class GcsStore(Basic):
             await self._bridge.call(self._send, "DELETE", self._object(key), key, params=values.condition(named))
 
     async def open_upload(self, key: Key, *, replaces: Version | None = None) -> Upload:
-        return ComposedUpload(self, key, await self._description(key, replaces))
+        described = await self._description(key, replaces)
+        if self.capabilities.deletes:
+            return ComposedUpload(self, key, described)
+
+        async def send(path: str, size: int, expect: Version | None) -> ObjectInfo:
+            await self._look(key, expect)
+            return await send_file(self, key, described, path, size, expect)
+
+        return SpooledUpload(key, send)
 
     async def compose(
         self, sources: Sequence[ObjectInfo], target: Key, described: Description, *, expect: Version | None
@@ -270,7 +281,7 @@ class GcsStore(Basic):
         }
         params = {"fields": _FIELDS} | values.condition(expect) | values.key_of(described, "kmsKeyName")
         answer = await self._json("POST", f"{self._object(target)}/compose", what=target, params=params, payload=body)
-        made = self._info(answer)
+        made = self.info(answer)
         self._described.remember(target, made.version, described)
         return made
 
@@ -299,12 +310,18 @@ class GcsStore(Basic):
     def _object(self, key: Key) -> str:
         return f"b/{quote(self.bucket)}/o/{quote(self.prefix + key, safe='')}"
 
-    def _info(self, item: Mapping[str, Any]) -> ObjectInfo:
+    def info(self, item: Mapping[str, Any]) -> ObjectInfo:
+        """Return the object that a resource tells of."""
         updated = datetime.datetime.fromisoformat(item["updated"])
         key = Key(item["name"][len(self.prefix) :])
         return ObjectInfo(
             key, int(item.get("size", 0)), int(updated.timestamp()) * 1_000_000_000, Version(str(item["generation"]))
         )
+
+    async def request(self, method: str, url: str, what: str, **options: Any) -> tuple[int, Mapping[str, str], bytes]:
+        """Send one request, and return its answer: status, headers, body. Raises the classes of `mountd.errors`."""
+        answer: tuple[int, Mapping[str, str], bytes] = await self._bridge.call(self._send, method, url, what, **options)
+        return answer
 
     async def _json(self, method: str, path: str, *, what: str, payload: Any = None, **options: Any) -> Any:
         if payload is not None:

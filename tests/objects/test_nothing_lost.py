@@ -4,6 +4,8 @@ Content type, cache control and the like, user metadata, tags, storage class and
 them: all is set and read by a client that has nothing to do with mountd.
 """
 
+from dataclasses import replace
+
 import pytest
 
 from mountd.config import MountSettings
@@ -126,3 +128,29 @@ async def test_a_copy_of_something_large_keeps_everything(outside, store):
     assert outside.keys() == ["dir/copy", "dir/data.txt"]
     if outside.kind == "s3":
         assert "Uploads" not in outside.client.list_multipart_uploads(Bucket=outside.bucket)
+
+
+async def test_without_the_right_to_delete_nothing_is_left_at_google(gcs_server, tmp_path):
+    """Parts could not be removed again, so the object goes in one piece, conditions and description included."""
+    outside = GcsBucket(gcs_server)
+    expected = outside.put_described(KEY, b"old")
+    config = StoreConfig("test", outside.kind, outside.root, outside.options)
+    async with open_store(config, SETTINGS, data=tmp_path) as opened:
+        service = opened.store._inner._inner
+        service.capabilities = replace(service.capabilities, deletes=False)
+        old = await opened.store.stat(KEY)
+        data = b"x" * (20 * MiB) + b"y"
+        for expect in (old.version, ABSENT):
+            upload = await opened.store.open_upload(KEY, replaces=old.version)
+            await upload.put_part(2, 10 * MiB, data[10 * MiB :])
+            await upload.put_part(1, 0, data[: 10 * MiB])
+            if expect == ABSENT:
+                with pytest.raises(VersionChanged):
+                    await upload.complete([1, 2], expect=expect)
+                await upload.abort()
+            else:
+                made = await upload.complete([1, 2], expect=expect)
+                assert made == await opened.store.stat(KEY)
+    assert outside.get(KEY) == data
+    assert kept(outside, KEY, expected)
+    assert outside.keys() == [KEY]
