@@ -34,6 +34,12 @@ class BadCredentials(Denied):
     """The credentials are missing, malformed, wrong or expired."""
 
 
+class Misdirected(MountdError):
+    """The service says that the store is elsewhere: in another region, at another address."""
+
+    level = logging.WARNING
+
+
 class NotPermitted(MountdError):
     """The caller may not do this, whatever the permission bits say."""
 
@@ -101,9 +107,14 @@ class Busy(MountdError):
 
 
 class Unavailable(MountdError):
-    """The store could not be reached, was overloaded, or answered with an internal error. Worth a retry."""
+    """The store could not be reached, was overloaded, or answered with an internal error. Worth a retry.
+
+    Attributes:
+        retry_after: seconds for which the service asks not to be asked again.
+    """
 
     level = logging.WARNING
+    retry_after = 0.0
 
 
 class Throttled(Unavailable):
@@ -132,6 +143,7 @@ ERRNO: dict[type[MountdError], int] = {
     AlreadyExists: errno.EEXIST,
     Denied: errno.EACCES,
     BadCredentials: errno.EACCES,
+    Misdirected: errno.EIO,
     NotPermitted: errno.EPERM,
     VersionChanged: errno.ESTALE,
     Stale: errno.ESTALE,
@@ -203,6 +215,7 @@ EXIT_PENDING = 7  # changes are not in the store yet (time ran out); the mount g
 # What a failure of a store or a mount means for a script; first match wins, everything else is EXIT_FAILURE.
 _EXIT_CODES: tuple[tuple[type[MountdError], int], ...] = (
     (Denied, EXIT_UNREACHABLE),
+    (Misdirected, EXIT_UNREACHABLE),
     (NotFound, EXIT_UNREACHABLE),
     (Unavailable, EXIT_UNREACHABLE),
     (Busy, EXIT_BUSY),

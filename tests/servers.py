@@ -1,6 +1,7 @@
 """Real servers as processes of their own, on 127.0.0.1, gone when the block ends."""
 
 import contextlib
+import copy
 import json
 import os
 import secrets
@@ -32,8 +33,18 @@ def die_with_parent():
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-class S3Server:
-    """A SeaweedFS with an S3 gateway.
+class Server:
+    """What all have in common. Attributes: `endpoint`, its URL."""
+
+    def at(self, endpoint):
+        """Return the same server as it is reached through a proxy."""
+        reached = copy.copy(self)
+        reached.endpoint = endpoint
+        return reached
+
+
+class S3Server(Server):
+    """A server of S3's protocol.
 
     Attributes:
         endpoint: its URL; `key` and `secret` are an account that may do everything.
@@ -60,6 +71,24 @@ class S3Server:
         self.client().create_bucket(Bucket=name)
         return name
 
+    def account(self, policy):
+        """Make an account with the rights of an AWS policy, and return the server as that account sees it."""
+        seen = copy.copy(self)
+        name = f"user-{secrets.token_hex(6)}"
+        self._iam().create_user(UserName=name)
+        made = self._iam().create_access_key(UserName=name)["AccessKey"]
+        self._iam().put_user_policy(UserName=name, PolicyName="only", PolicyDocument=json.dumps(policy))
+        seen.key, seen.secret, seen.user = made["AccessKeyId"], made["SecretAccessKey"], name
+        return seen
+
+    def revoke(self, account):
+        """Have the server forget the key of an account that `account` made."""
+        self._iam().delete_access_key(UserName=account.user, AccessKeyId=account.key)
+
+    def _iam(self):
+        keys = {"aws_access_key_id": self.key, "aws_secret_access_key": self.secret}
+        return boto3.client("iam", endpoint_url=self.endpoint, region_name="us-east-1", **keys)
+
     def options(self):
         """Return the options of a store of flavor s3 on this server, as on a command line."""
         return {"endpoint_url": self.endpoint, "key": self.key, "secret": "env:TEST_S3_SECRET"}
@@ -80,6 +109,7 @@ def seaweedfs():
         *(f"-volume.port={volume}", "-volume.max=5000", f"-filer.port={filer}"),
         *("-s3", f"-s3.port={s3}", f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0", "-s3.port.lance=0"),
         "-s3.domainName=localhost",  # buckets are names in it, too,
+        "-s3.iam.readOnly=false",  # so that tests can make accounts
     ]
     log = (folder / "log").open("wb")
     process = subprocess.Popen(
@@ -131,7 +161,7 @@ def rclone_s3():
             yield S3Server(f"http://127.0.0.1:{port}", key, secret, process)
 
 
-class GcsServer:
+class GcsServer(Server):
     """A fake-gcs-server. Attributes: `endpoint`, its URL; `process`."""
 
     def __init__(self, endpoint, process):
@@ -178,15 +208,21 @@ AZURITE_ACCOUNT = "devstoreaccount1"
 AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 
-class AzureServer:
-    """An Azurite. Attributes: `endpoint`; `connection_string`; `process`."""
+class AzureServer(Server):
+    """An Azurite. Attributes: `endpoint`, its URL; `process`."""
 
     def __init__(self, endpoint, process):
         self.endpoint, self.process = endpoint, process
-        self.connection_string = (
-            f"DefaultEndpointsProtocol=http;AccountName={AZURITE_ACCOUNT};AccountKey={AZURITE_KEY};"
-            f"BlobEndpoint={endpoint}/{AZURITE_ACCOUNT};"
-        )
+
+    @property
+    def connection_string(self):
+        """What names the account, its key and the address."""
+        return self.connect(f"AccountKey={AZURITE_KEY}")
+
+    def connect(self, credentials):
+        """Return a connection string with other credentials: `AccountKey=...` or `SharedAccessSignature=...`."""
+        account = f"DefaultEndpointsProtocol=http;AccountName={AZURITE_ACCOUNT};{credentials};"
+        return f"{account}BlobEndpoint={self.endpoint}/{AZURITE_ACCOUNT};"
 
     def client(self):
         """Return a client of the service, independent of what mountd uses."""
@@ -266,7 +302,7 @@ def _free_ports(count):
         with socket.socket() as low, socket.socket() as high:
             low.bind(("127.0.0.1", 0))
             port = low.getsockname()[1]
-            if port > 55000 or port in found:
+            if port > 55000 or {port - 10000, port, port + 10000} & set(found):
                 continue
             with contextlib.suppress(OSError):
                 high.bind(("127.0.0.1", port + 10000))

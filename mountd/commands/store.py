@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,8 @@ from mountd.errors import UserError
 from mountd.stores.registry import Registry
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mountd.stores.store import StoreConfig
 
 
@@ -87,16 +90,23 @@ def list_stores(as_json: bool) -> None:
 @click.argument("name", required=False)
 @_as_json
 def describe(name: str | None, as_json: bool) -> None:
-    """Describe the store NAME, or the active one."""
+    """Describe the store NAME, or the active one.
+
+    "weaker" lines say what the service does not decide, and what that means for those who write; docs/stores.md has
+    more. Some of it is found out at mount: what an S3 service can do, and what the credentials allow.
+    """
     registry = _registry()
     active = registry.active_name()
-    shown = _shown(registry, registry.get(name or active), active=active)
+    chosen = registry.get(name or active)
+    shown = _shown(registry, chosen, active=active) | _promises(chosen)
     if as_json:
         print_json(shown)
         return
     fields = [(key, _text(shown[key])) for key in ("name", "flavor", "path", "active", "description", "mount_point")]
     fields += [(f"option {key}", _text(value)) for key, value in shown["options"].items()]
     fields += [(f"mount {key}", _text(value)) for key, value in shown["mount"].items()]
+    fields.append(("mounted", _text(shown["mounted"])))
+    fields += [("weaker", line) for line in _weaker(shown["weaknesses"], mounted=shown["mounted"])]
     print_fields(fields)
 
 
@@ -164,6 +174,27 @@ def _shown(registry: Registry, store: StoreConfig, *, active: str) -> dict[str, 
         "options": registry.shown_options(store),
         "mount": dict(store.mount),
     }
+
+
+def _promises(store: StoreConfig) -> dict[str, Any]:
+    """Return whether the store is mounted and what it promises less: found out by the mount, else what is foreseen."""
+    from mountd.daemon import client
+    from mountd.mounts import mount_of, running_mounts
+    from mountd.objects.promises import foreseen
+    from mountd.stores.catalogue import FlavorCatalogue
+
+    running = mount_of(store, running_mounts())
+    if running is not None:
+        with contextlib.suppress(UserError):  # a daemon that does not answer is no reason not to describe the store
+            return {"mounted": True, "weaknesses": client.ask(running, "status")["weaknesses"]}
+    kind = FlavorCatalogue().get(store.flavor).kind
+    return {"mounted": running is not None, "weaknesses": foreseen(kind, store.options)}
+
+
+def _weaker(lines: Sequence[str] | None, *, mounted: bool) -> list[str]:
+    if lines is None:
+        return ["found out at mount"]
+    return list(lines) or ["nothing" if mounted else "nothing, as far as the credentials allow everything"]
 
 
 def _text(value: object) -> str:

@@ -183,8 +183,12 @@ class Service:
         await self._gone.wait()
 
     async def _synced(self, path: str | None, timeout: float, progress: Callable[[Any], Awaitable[None]]) -> None:
-        """Store everything below `path`, telling how far it is. Raises UserError (EXIT_PENDING) when time is up."""
+        """Store everything below `path`, telling how far it is.
+
+        Raises UserError (EXIT_PENDING) when time is up, or the store does not take it.
+        """
         last = Progress(0, 0)
+        failure: MountdError | None = None
 
         def note(value: Progress) -> None:
             nonlocal last
@@ -198,8 +202,14 @@ class Service:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(tell)
             with trio.move_on_after(timeout) as waiting:
-                await self._fs.sync(path, note)
+                try:
+                    await self._fs.sync(path, note)
+                except MountdError as exc:  # not through the nursery, which would make a group of it
+                    failure = exc
             nursery.cancel_scope.cancel()
+        if failure is not None:
+            where = self.record.mount_point
+            raise UserError(f"not everything could be stored: {failure}; {where} stays mounted", EXIT_PENDING)
         if waiting.cancelled_caught:
             raise UserError(self._left(timeout), EXIT_PENDING)
 

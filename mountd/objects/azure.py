@@ -48,6 +48,7 @@ from mountd.objects.interface import (
 )
 from mountd.objects.media import content_type, retyped
 from mountd.objects.preconditions import deleting
+from mountd.objects.sessions import send_changes_once
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -65,10 +66,9 @@ class AzureStore(Basic):
     """
 
     def __init__(self, filesystem: Any, bridge: Bridge, *, container: str, prefix: str, read_only: bool) -> None:
-        self._fs = filesystem
-        # The client would wait 15 seconds and more before each repeat, of which there is `retry`. adlfs does not let
-        # its settings through.
-        self._fs.service_client._config.retry_policy.total_retries = 0
+        self._opened: list[Any] = []
+        self._folders: AzureFolders | None = None  # until `check` has found out
+        self.use(filesystem)
         self._bridge = bridge
         self.container = container
         self.prefix = prefix
@@ -88,12 +88,21 @@ class AzureStore(Basic):
             max_parts=50_000,
         )
         self._described = Descriptions(self._ask_description)
-        self._folders: AzureFolders | None = None  # until `check` has found out
+
+    def use(self, filesystem: Any) -> None:
+        """Send requests through this file system from now on."""
+        # Repeating requests is the business of `retry`; the client would wait for 15 s before its first repeat. adlfs
+        # passes nothing on to the client that it makes.
+        filesystem.service_client._config.retry_policy.total_retries = 0
+        self._opened.append(filesystem)
+        self._fs = filesystem
+        if self._folders is not None:
+            self._folders.use(filesystem.service_client)
 
     async def check(self) -> None:
         """List one key. Raises NotFound without the container, BadCredentials, Denied, Unavailable."""
         where = f"abfs://{self.container}/{self.prefix}"
-        await list_one(self, where=where, missing=f"container {self.container!r}")
+        await list_one(self, where=where, missing=f"container {self.container!r}", right="permission List")
         if await self._bridge.call(has_folders, self._fs.service_client, self.container):
             self._folders = AzureFolders(
                 self._fs.service_client, self._bridge, container=self.container, prefix=self.prefix
@@ -168,6 +177,7 @@ class AzureStore(Basic):
         objects: list[ObjectInfo] = []
         prefixes: list[Key] = []
         with domain_errors(self.container):
+            await self._connect()
             async for item in await anext(pages):
                 name = item.name[skip:]
                 if isinstance(item, BlobPrefix):
@@ -291,8 +301,9 @@ class AzureStore(Basic):
         """Close the connections."""
         if self._folders is not None:
             await self._folders.aclose()
-        _detach_finalizers(self._fs)
-        await self._bridge.call(self._fs.service_client.close)
+        for filesystem in self._opened:
+            _detach_finalizers(filesystem)
+            await self._bridge.call(filesystem.service_client.close)
 
     def blob(self, key: Key) -> Any:
         """Return the client of one blob."""
@@ -304,7 +315,17 @@ class AzureStore(Basic):
 
     async def _run(self, key: Key, act: Callable[[Any], Awaitable[Any]]) -> Any:
         with domain_errors(key):
+            await self._connect()
             return await act(self.blob(key))
+
+    async def _connect(self) -> None:
+        """Open the session that all clients share, should it not be open yet."""
+        client: Any = self._fs.service_client
+        transport: Any = client._pipeline._transport
+        if transport.session is None:
+            await transport.open()
+            session: Any = transport.session
+            send_changes_once(session)
 
 
 def _detach_finalizers(filesystem: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from azure.core import exceptions as azure_errors
 
@@ -18,7 +18,7 @@ from mountd.errors import (
     Unsupported,
     VersionChanged,
 )
-from mountd.objects.http_status import of_status
+from mountd.objects.http_status import note_wait, of_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,6 +50,11 @@ _CODES: dict[str, type[MountdError]] = {
     "InternalError": Unavailable,
     "APINotImplemented": Unsupported,
 }
+# What azure-identity says instead is a page about everything that it has tried.
+_NO_CREDENTIALS = (
+    "no credentials were found: sign in with az login, give the machine an identity, or set the option "
+    "connection_string, account_key or sas_token (anon=true for a public container)"
+)
 
 
 @contextlib.contextmanager
@@ -58,11 +63,21 @@ def domain_errors(what: str) -> Iterator[None]:
     try:
         yield
     except azure_errors.HttpResponseError as exc:
+        if not exc.status_code and isinstance(exc, azure_errors.ClientAuthenticationError):
+            raise BadCredentials(f"{what}: {_NO_CREDENTIALS}") from exc
+        if not exc.status_code or exc.status_code < 300 or isinstance(exc, azure_errors.DecodeError):
+            # The answer ended too early, or is not Azure's.
+            raise Unavailable(f"{what}: {exc.message}") from exc
         named = getattr(exc, "error_code", None) or ""
         code, status = str(getattr(named, "value", named)), exc.status_code or 0
         said = (exc.message or "").partition("\n")[0]
-        raise (_CODES.get(code) or of_status(status))(f"{what}: {code or status}: {said}") from exc
-    except azure_errors.AzureError as exc:
+        kind = _CODES.get(code) or of_status(status)
+        if kind is Denied and "failed to authenticate" in said:  # so Azurite; Azure itself has a code for it
+            kind = BadCredentials
+        failure = kind(f"{what}: {code or status}: {said}")
+        response: Any = exc.response
+        raise note_wait(failure, response.headers if response else {}) from exc
+    except (azure_errors.AzureError, ValueError) as exc:  # the latter for answers that are not Azure's
         raise Unavailable(f"{what}: {exc}") from exc
     except (TimeoutError, OSError) as exc:
         raise Unavailable(f"{what}: {type(exc).__name__}: {exc}") from exc

@@ -42,9 +42,16 @@ class AzureFolders:
         self._bridge = bridge
         self._prefix = prefix
         self._container = container
+        self._opened: list[DataLakeServiceClient] = []
+        self.use(service)
+
+    def use(self, service: Any) -> None:
+        """Send requests with this client's account and credential from now on."""
         url = service.url.replace(".blob.", ".dfs.", 1)
-        self._service = DataLakeServiceClient(url, credential=_credential(service.credential))
-        self._system = self._service.get_file_system_client(container)
+        # Repeating requests is the business of `retry`.
+        opened = DataLakeServiceClient(url, credential=_credential(service.credential), retry_total=0)
+        self._opened.append(opened)
+        self._system = opened.get_file_system_client(self._container)
 
     async def stat(self, key: Key) -> ObjectInfo:
         """Return a directory as its marker. Raises NotFound."""
@@ -101,7 +108,8 @@ class AzureFolders:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._bridge.call(self._service.close)
+        for opened in self._opened:
+            await self._bridge.call(opened.close)
 
     def _path(self, key: Key) -> str:
         return (self._prefix + key).rstrip("/")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from azure.core import MatchConditions
 from azure.storage.blob import ContentSettings, StandardBlobTier
 
+from mountd.errors import Unavailable
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, Version
 
 if TYPE_CHECKING:
@@ -43,10 +44,18 @@ def quoted(version: Version) -> str:
     return f'"{version}"'
 
 
+def version_of(etag: str | None) -> Version:
+    """Return the version behind an ETag. Raises Unavailable without one."""
+    if not etag:
+        raise Unavailable("the answer does not come from Azure Blob Storage: it has no ETag")
+    return Version(etag.strip('"'))
+
+
 def info(key: Key, size: int, properties: Any) -> ObjectInfo:
     """Return the object that properties, or an entry of a listing, tell of."""
+    version = version_of(properties.etag)
     seconds = int(properties.last_modified.timestamp())
-    return ObjectInfo(key, size, seconds * 1_000_000_000, Version(properties.etag.strip('"')))
+    return ObjectInfo(key, size, seconds * 1_000_000_000, version)
 
 
 def description(properties: Any) -> Description:
@@ -67,5 +76,6 @@ def _tier(tier: Any) -> StandardBlobTier | None:
 
 def made(key: Key, size: int, answer: Mapping[str, Any]) -> ObjectInfo:
     """Return what the answer to a write tells of."""
+    version = version_of(answer["etag"])
     seconds = int(answer["last_modified"].timestamp())
-    return ObjectInfo(key, size, seconds * 1_000_000_000, Version(answer["etag"].strip('"')))
+    return ObjectInfo(key, size, seconds * 1_000_000_000, version)

@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from mountd.objects.interface import ObjectStore
 
 
-async def list_one(store: ObjectStore, *, where: str, missing: str) -> None:
-    """List one key. `where` names the root, `missing` what is not there when the service finds nothing.
+async def list_one(store: ObjectStore, *, where: str, missing: str, right: str) -> None:
+    """List one key.
 
-    Raises NotFound, BadCredentials, Denied, Unavailable.
+    `where` names the root, `missing` what is not there when the service finds nothing, `right` what listing takes.
+    Raises NotFound, BadCredentials, Denied, Misdirected, Unavailable.
     """
     try:
         await store.list_page(Key(""), limit=1)
@@ -23,7 +24,7 @@ async def list_one(store: ObjectStore, *, where: str, missing: str) -> None:
     except BadCredentials as exc:
         raise BadCredentials(f"{where} does not accept the credentials: {_reason(exc)}") from exc
     except Denied as exc:
-        raise Denied(f"{where}: the credentials do not allow listing: {_reason(exc)}") from exc
+        raise Denied(f"{where}: the credentials do not allow listing ({right}): {_reason(exc)}") from exc
 
 
 def _reason(error: Exception) -> str:

@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import aiohttp
-import google.auth.exceptions
 
 from mountd.errors import (
-    BadCredentials,
     NotFound,
     StoreFailure,
     Unavailable,
@@ -29,8 +27,10 @@ from mountd.objects import gcs_values as values
 from mountd.objects.base import Basic
 from mountd.objects.checking import list_one
 from mountd.objects.described import Description, Descriptions
+from mountd.objects.gcs_answers import not_renewed, parsed, whole
 from mountd.objects.gcs_resumable import send_file
 from mountd.objects.gcs_upload import PARTS, ComposedUpload, KeptParts
+from mountd.objects.http_status import note_wait
 from mountd.objects.interface import (
     Buffer,
     Capabilities,
@@ -44,6 +44,7 @@ from mountd.objects.interface import (
 )
 from mountd.objects.media import UNKNOWN, content_type, retyped
 from mountd.objects.preconditions import deleting, look, require
+from mountd.objects.sessions import changes_once
 from mountd.objects.spool import SpooledUpload
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ class GcsStore(Basic):
         read_only: bool,
         leftovers: Leftovers,
     ) -> None:
-        self._fs = filesystem
+        self._opened: list[Any] = []
+        self.use(filesystem)
         self._bridge = bridge
         self.bucket = bucket
         self.prefix = prefix
@@ -110,14 +112,19 @@ class GcsStore(Basic):
         self._described = Descriptions(self._ask_description)
         self.kept = KeptParts(self, leftovers)
 
+    def use(self, filesystem: Any) -> None:
+        """Send requests through this file system from now on."""
+        self._opened.append(filesystem)
+        self._fs = filesystem
+
     async def check(self) -> None:
         """List one key, find out what the credentials allow, and delete parts that were left.
 
         Raises NotFound without the bucket, BadCredentials, Denied, Unavailable.
         """
         where = f"gs://{self.bucket}/{self.prefix}"
-        await list_one(self, where=where, missing=f"bucket {self.bucket!r}")
-        if self._decides and not self.capabilities.read_only:
+        await list_one(self, where=where, missing=f"bucket {self.bucket!r}", right="storage.objects.list")
+        if not self.capabilities.read_only:
             await self._find_out_rights()
         if not self.capabilities.read_only and self.capabilities.deletes:
             await self.kept.sweep()
@@ -184,20 +191,18 @@ class GcsStore(Basic):
             raise VersionChanged(f"{key} was changed by somebody else") from exc
         if status == 416 or "x-goog-generation" not in answer:
             found = await self._send("GET", self._object(key), key, params={"fields": _FIELDS})
-            info = self.info(json.loads(found[2]))
+            info = self.info(parsed(found[2], key))
             require(info, version)
-            return Chunk(b"" if status == 416 else values.cut(status, data, start, length), info)
+            return whole(key, b"" if status == 416 else values.cut(status, data, start, length), start, length, info)
         size = int(answer["Content-Range"].rpartition("/")[2]) if status == 206 else len(data)
         modified = datetime.datetime.strptime(answer["Last-Modified"], "%a, %d %b %Y %H:%M:%S %Z")
         seconds = int(modified.replace(tzinfo=datetime.UTC).timestamp())
         info = ObjectInfo(key, size, seconds * 1_000_000_000, Version(answer["x-goog-generation"]))
         require(info, version)
-        data = values.cut(status, data, start, length)
-        if len(data) != max(0, min(length, size - start)):
-            raise Unavailable(f"{key}: the body ended after {len(data)} bytes")
-        if len(data) == size:
-            checksums.require_received(key, checksums.crc32c(data), values.hash_of(answer))
-        return Chunk(data, info)
+        chunk = whole(key, values.cut(status, data, start, length), start, length, info)
+        if len(chunk.data) == size:
+            checksums.require_received(key, checksums.crc32c(chunk.data), values.hash_of(answer))
+        return chunk
 
     async def _still_there(self, key: Key) -> None:
         await self._send("GET", self._object(key), key, params={"fields": "name"})
@@ -303,9 +308,10 @@ class GcsStore(Basic):
     async def aclose(self) -> None:
         """Delete the parts that were kept, and close the connections."""
         await self.kept.clear()
-        session = getattr(self._fs, "_session", None)
-        if session is not None:
-            await self._bridge.call(session.close)
+        for filesystem in self._opened:
+            session = getattr(filesystem, "_session", None)
+            if session is not None:
+                await self._bridge.call(session.close)
 
     def _object(self, key: Key) -> str:
         return f"b/{quote(self.bucket)}/o/{quote(self.prefix + key, safe='')}"
@@ -327,7 +333,7 @@ class GcsStore(Basic):
         if payload is not None:
             options["data"] = json.dumps(payload).encode()
             options["headers"] = {"Content-Type": "application/json"} | options.get("headers", {})
-        return json.loads((await self._bridge.call(self._send, method, path, what, **options))[2])
+        return parsed((await self._bridge.call(self._send, method, path, what, **options))[2], what)
 
     async def _send(
         self,
@@ -348,15 +354,21 @@ class GcsStore(Basic):
                 # Encoded already: the slashes of a key are part of its one path segment.
                 values.encoded(url),
                 params=self._fs._get_params(dict(params or {})),
-                headers=self._fs._get_headers(dict(headers or {})),
+                headers=self._with_token(headers or {}, what),
                 data=io.BytesIO(data) if data else None,
+                middlewares=(changes_once,),
                 auto_decompress=path.startswith("http") or (params or {}).get("alt") != "media",
             ) as answer:
                 body = await answer.read()
                 if answer.status >= 400 and answer.status != 416:
-                    raise values.failure(answer.status, body, what)
+                    raise note_wait(values.failure(answer.status, body, what), answer.headers)
                 return answer.status, answer.headers, body
-        except google.auth.exceptions.GoogleAuthError as exc:
-            raise BadCredentials(f"{what}: {exc}") from exc
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             raise Unavailable(f"{what}: {type(exc).__name__}: {exc}") from exc
+
+    def _with_token(self, headers: Mapping[str, str], what: str) -> Any:
+        """Return headers with the token of the credentials, which is renewed here when it is about to expire."""
+        try:
+            return self._fs._get_headers(dict(headers))
+        except Exception as exc:
+            raise not_renewed(exc, what) from exc

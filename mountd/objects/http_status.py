@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mountd.errors import (
     BadCredentials,
     Denied,
+    Misdirected,
     MountdError,
     NoSpace,
     NotFound,
@@ -15,7 +18,14 @@ from mountd.errors import (
     VersionChanged,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _STATUS: dict[int, type[MountdError]] = {
+    301: Misdirected,
+    302: Misdirected,
+    307: Misdirected,
+    308: Misdirected,
     401: BadCredentials,
     403: Denied,
     404: NotFound,
@@ -32,3 +42,11 @@ _STATUS: dict[int, type[MountdError]] = {
 def of_status(status: int) -> type[MountdError]:
     """Return the class of error for a status."""
     return _STATUS.get(status) or (Unavailable if status >= 500 else StoreFailure)
+
+
+def note_wait(error: MountdError, headers: Mapping[str, str]) -> MountdError:
+    """Return the error with the seconds that the service asks to be left alone for, where it does so."""
+    asked = headers.get("retry-after", "") or headers.get("Retry-After", "")
+    if isinstance(error, Unavailable) and asked.isdecimal():  # a date is allowed, too; object stores send seconds
+        error.retry_after = float(asked)
+    return error

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from mountd.errors import BadCredentials, UserError
 from mountd.objects.bridge import open_bridge
 from mountd.objects.leftovers import Leftovers
 from mountd.objects.limit import SMALL_REQUESTS, LimitedStore
 from mountd.objects.local import LocalStore
+from mountd.objects.renewal import RenewingStore
 from mountd.objects.retry import RetryingStore
 from mountd.stores.catalogue import FlavorCatalogue
+from mountd.stores.credentials import refers_to_files
 from mountd.stores.options import open_options
 
 if TYPE_CHECKING:
@@ -75,12 +78,39 @@ async def open_store(
         )
         limited = LimitedStore(inner, deadline=settings.request_deadline)
         try:
-            retrying = RetryingStore(limited, budget=settings.retry_budget, report=report)
+            renewing = _renewing(limited, inner, flavor, config, settings, bridge, options)
+            retrying = RetryingStore(renewing, budget=settings.retry_budget, report=report)
             folder = inner if isinstance(inner, LocalStore) else None
             yield OpenStore(retrying, limited.requests, limited.traffic, folder)
         finally:
             with trio.CancelScope(shield=True), trio.move_on_after(5):
                 await inner.aclose()
+
+
+def _renewing(
+    limited: LimitedStore,
+    inner: Any,
+    flavor: Flavor,
+    config: StoreConfig,
+    settings: MountSettings,
+    bridge: Bridge,
+    options: Mapping[str, Any],
+) -> ObjectStore:
+    """Return the store with a look at files that options refer to, where they do and `inner` can be given others."""
+    if flavor.kind not in ("s3", "gcs", "azure") or not refers_to_files(config.options):
+        return limited
+
+    def reopen(found: Mapping[str, Any]) -> None:
+        inner.use(_filesystem(flavor, config.root, _arguments(flavor, found, settings), bridge))
+
+    return RenewingStore(limited, opened_with=options, read=lambda: open_options(flavor, config), reopen=reopen)
+
+
+def _arguments(flavor: Flavor, options: Mapping[str, Any], settings: MountSettings) -> Mapping[str, Any]:
+    """Return the options with mountd's own settings of the client."""
+    if flavor.kind != "s3":
+        return options
+    return {**options, "config_kwargs": _client_config(settings) | options.get("config_kwargs", {})}
 
 
 def _implementation(
@@ -94,9 +124,7 @@ def _implementation(
     """Return what speaks to the service. Runs in a thread: the cloud libraries take a second to import."""
     if flavor.kind == "local":
         return LocalStore(root, read_only=settings.read_only, native=settings.attributes)
-    if flavor.kind == "s3":
-        options = {**options, "config_kwargs": _client_config(settings) | options.get("config_kwargs", {})}
-    filesystem = flavor.filesystem(root, options, asynchronous=True, loop=bridge.loop)
+    filesystem = _filesystem(flavor, root, _arguments(flavor, options, settings), bridge)
     path: str = filesystem._strip_protocol(root)
     bucket, _, inside = path.partition("/")
     prefix = inside.strip("/") + "/" if inside.strip("/") else ""
@@ -127,9 +155,26 @@ def _implementation(
     return FsspecStore(filesystem, bridge, root=path, read_only=settings.read_only)
 
 
+def _filesystem(flavor: Flavor, root: str, options: Mapping[str, Any], bridge: Bridge) -> Any:
+    """Return the library's file system. Raises BadCredentials where its constructor refuses what it is given.
+
+    Some look for credentials at once; what they raise is of any class.
+    """
+    try:
+        return flavor.filesystem(root, options, asynchronous=True, loop=bridge.loop)
+    except UserError:
+        raise
+    except Exception as exc:
+        reason = " ".join(str(exc).split())
+        raise BadCredentials(f"{root}: the credentials or options cannot be used: {reason}") from exc
+
+
 def _client_config(settings: MountSettings) -> dict[str, Any]:
     """Return the settings of botocore's client: repeats are ours (`retry`), and so is the number of requests."""
+    from mountd.objects.sessions import BotocoreSession
+
     return {
+        "http_session_cls": BotocoreSession,
         "retries": {"total_max_attempts": 1, "mode": "standard"},
         "max_pool_connections": SMALL_REQUESTS,
         "read_timeout": settings.request_deadline,

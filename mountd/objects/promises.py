@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from mountd.objects.interface import Capabilities
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from mountd.objects.interface import Capabilities
+    from mountd.stores.flavor import Kind
 
 _DENIED = "read-only: the credentials do not allow writing"
 
@@ -52,3 +54,22 @@ def weaknesses(can: Capabilities) -> list[str]:
     if can.read_only:
         return []
     return [line for missing, line in _WEAKNESSES if missing(can)]
+
+
+_CONDITIONS = dict.fromkeys(("conditional_create", "conditional_put", "conditional_copy", "conditional_delete"), True)
+_KEPT: dict[Kind, Capabilities] = {
+    "local": Capabilities(conditional_create=True, part_copy=True),
+    "gcs": Capabilities(**_CONDITIONS, versioned_read=True, part_copy=True),
+    "azure": Capabilities(**_CONDITIONS, versioned_read=True, part_copy=True),
+    "fsspec": Capabilities(),
+}
+
+
+def foreseen(kind: Kind, options: Mapping[str, Any]) -> list[str] | None:
+    """Return what `weaknesses` will say of a store whose credentials allow everything, without asking it.
+
+    `None` where only a mount finds it out.
+    """
+    if kind == "s3" or (kind == "gcs" and "endpoint_url" in options):
+        return None  # there are many services that speak these protocols more or less
+    return weaknesses(_KEPT[kind])

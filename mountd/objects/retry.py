@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from mountd.errors import Busy, MountdError, NotFound, Unavailable, VersionChanged
-from mountd.objects.interface import ABSENT, Buffer, Key, ObjectInfo, Version
+from mountd.errors import Busy, MountdError, NotFound, StoreFailure, Unavailable, VersionChanged
+from mountd.objects.interface import ABSENT, Buffer, Key, ListPage, MiB, ObjectInfo, Version
 from mountd.objects.layer import Layer
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
+# Bytes of a copy that are compared with its source when nothing else tells who made it. It is rare, and a copy inside
+# the store that fails in vain costs its caller as much.
+COMPARED, COMPARED_AT_ONCE = 64 * MiB, 8 * MiB
 
 
 class RetryingStore(Layer):
@@ -41,6 +44,16 @@ class RetryingStore(Layer):
 
     async def _request(self, name: str, send: Callable[[], Awaitable[T]]) -> T:
         return await self._repeat(name, send, settle=None)
+
+    async def list_page(
+        self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000
+    ) -> ListPage:
+        page = await super().list_page(prefix, recursive=recursive, cursor=cursor, limit=limit)
+        if page.cursor is not None and page.cursor == cursor:  # else whoever wants all of it would never be done
+            raise StoreFailure(
+                f"{prefix or 'the root'}: the service sends the same page of the listing again and again"
+            )
+        return page
 
     async def put(self, key: Key, data: Buffer, *, expect: Version | None = None) -> ObjectInfo:
         return await self._repeat(
@@ -69,7 +82,7 @@ class RetryingStore(Layer):
         return await self._repeat(
             "rename",
             lambda: self._inner.rename(source, target, expect=expect),
-            settle=lambda: self._copied_before(source, target),
+            settle=lambda: self._renamed_before(source, target),
         )
 
     async def _repeat(
@@ -91,8 +104,9 @@ class RetryingStore(Layer):
                     raise
                 return await settle()
             except (Unavailable, Busy) as exc:
-                pause = random.uniform(0, wait)
-                if trio.current_time() + pause > end:
+                left = end - trio.current_time()
+                pause = max(random.uniform(0, wait), min(_asked(exc), left))
+                if pause > left:
                     self._report(f"{name}: {exc}")
                     raise
                 lost = exc
@@ -111,10 +125,28 @@ class RetryingStore(Layer):
 
     async def _copied_before(self, source: ObjectInfo, target: Key) -> ObjectInfo:
         found = await self._inner.stat(target)
-        # Where versions are made from contents, as ETags of S3 usually are, this tells; elsewhere nobody is believed.
-        if (found.version, found.size) != (source.version, source.size):
+        # Where versions are made from contents, as ETags of S3 usually are, they tell; elsewhere the bytes do.
+        if found.version != source.version and not await self._same_bytes(source, found):
             raise VersionChanged(f"{target} was changed by somebody else")
         return found
+
+    async def _renamed_before(self, source: ObjectInfo, target: Key) -> ObjectInfo:
+        found = await self._inner.stat(target)
+        if found.size != source.size:
+            raise VersionChanged(f"{target} was changed by somebody else")
+        await self._deleted_before(source.key)
+        return found
+
+    async def _same_bytes(self, one: ObjectInfo, other: ObjectInfo) -> bool:
+        """Compare two objects. Large ones are not believed to be the same: finding out would take too long."""
+        if one.size != other.size or one.size > COMPARED:
+            return False
+        for start in range(0, one.size, COMPARED_AT_ONCE):
+            here = await self._inner.read_range(one.key, start, COMPARED_AT_ONCE, version=one.version)
+            there = await self._inner.read_range(other.key, start, COMPARED_AT_ONCE, version=other.version)
+            if here.data != there.data:
+                return False
+        return True
 
     async def _deleted_before(self, key: Key) -> None:
         try:
@@ -122,3 +154,8 @@ class RetryingStore(Layer):
         except NotFound:
             return
         raise VersionChanged(f"{key} was changed by somebody else")
+
+
+def _asked(error: MountdError) -> float:
+    """Return the seconds for which the service asked to be left alone."""
+    return error.retry_after if isinstance(error, Unavailable) else 0.0

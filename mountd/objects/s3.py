@@ -7,6 +7,7 @@ versions.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ from mountd.objects.interface import (
 )
 from mountd.objects.media import content_type, retyped
 from mountd.objects.preconditions import deleting, look, require
-from mountd.objects.s3_errors import code_of, domain_errors, failure
+from mountd.objects.s3_errors import code_of, domain_errors, failure, require_ours
 from mountd.objects.s3_upload import S3Upload, copy_in_parts, send_file
 from mountd.objects.s3_versions import find_version
 from mountd.objects.spool import SpooledUpload
@@ -68,8 +69,8 @@ class S3Store(Basic):
         max_copy: int,
         leftovers: Leftovers,
     ) -> None:
-        self._fs = filesystem
-        self._fs.retries = 1  # repeating requests is the business of `retry`, which knows what a repeat may do
+        self._opened: list[Any] = []
+        self.use(filesystem)
         self._bridge = bridge
         self.bucket = bucket
         self.prefix = prefix
@@ -91,6 +92,12 @@ class S3Store(Basic):
             max_copy_part=min(COPY_PART, max_copy),
         )
 
+    def use(self, filesystem: Any) -> None:
+        """Send requests through this file system from now on."""
+        filesystem.retries = 1  # repeating requests is the business of `retry`, which knows what a repeat may do
+        self._opened.append(filesystem)
+        self._fs = filesystem
+
     async def check(self) -> None:
         """List one key, find out what the service does and the credentials allow, and end uploads that were left.
 
@@ -98,7 +105,7 @@ class S3Store(Basic):
         """
         endpoint = f" at {self._fs.endpoint_url}" if self._fs.endpoint_url else ""
         where = f"s3://{self.bucket}/{self.prefix}{endpoint}"
-        await list_one(self, where=where, missing=f"bucket {self.bucket!r}{endpoint}")
+        await list_one(self, where=where, missing=f"bucket {self.bucket!r}{endpoint}", right="s3:ListBucket")
         if not self.capabilities.read_only:
             probe = Key(f"{PROBE}{secrets.token_hex(8)}")
             await self._find_out_puts(probe)
@@ -122,7 +129,8 @@ class S3Store(Basic):
             return
         except (NotFound, VersionChanged, Unsupported, StoreFailure):
             return
-        await self.call("delete_object", probe)
+        with contextlib.suppress(Denied):  # which is found out below; the empty object that is left is not shown
+            await self.call("delete_object", probe)
         self._decides = False
         self._marker = MARKER  # such services tend to take keys with a slash at their end for other keys
         self.capabilities = replace(
@@ -240,13 +248,16 @@ class S3Store(Basic):
         with domain_errors(key):
             async with answer["Body"] as body:
                 data: bytes = await body.read()
-        if len(data) != answer["ContentLength"]:
-            raise Unavailable(f"{key}: the body ended after {len(data)} of {answer['ContentLength']} bytes")
         whole = answer.get("ContentRange")
         if whole is None:  # the service does not know ranges and has sent everything
-            size, data = len(data), data[start : start + length]
+            size, promised = len(data), answer["ContentLength"]
         else:
             size = int(whole.rpartition("/")[2])
+            promised = max(0, min(length, size - start))
+        if len(data) != promised:
+            raise Unavailable(f"{key}: the body ended after {len(data)} of {promised} bytes")
+        if whole is None:
+            data = data[start : start + length]
         if not which:
             self._note(key, answer)
         return Chunk(data, require(values.info(key, answer, size=size), version))
@@ -320,9 +331,10 @@ class S3Store(Basic):
 
     async def aclose(self) -> None:
         """Close the connections."""
-        creator = getattr(self._fs, "_s3creator", None)
-        if creator is not None:
-            await self._bridge.call(creator.__aexit__, None, None, None)
+        for filesystem in self._opened:
+            creator = getattr(filesystem, "_s3creator", None)
+            if creator is not None:
+                await self._bridge.call(creator.__aexit__, None, None, None)
 
     def source(self, source: ObjectInfo, *, match: bool) -> dict[str, Any]:
         """Return the arguments that name the source of a copy. `match`: in the version it has."""
@@ -351,5 +363,18 @@ class S3Store(Basic):
         return Key(key.removesuffix(self._marker) if self._marker and key.endswith("/" + self._marker) else key)
 
     async def _send(self, method: str, what: str, **arguments: Any) -> Any:
+        try:
+            return await self._send_once(method, what, **arguments)
+        except StoreFailure:
+            if method == "head_object":
+                # Its answers have no words: credentials that have expired are nothing but a bad request there. What is
+                # wrong is asked for otherwise.
+                asked = {"Bucket": self.bucket, "Prefix": arguments["Key"], "MaxKeys": 1}
+                await self._send_once("list_objects_v2", what, **asked)
+            raise
+
+    async def _send_once(self, method: str, what: str, **arguments: Any) -> Any:
         with domain_errors(what):
-            return await self._fs._call_s3(method, **arguments)
+            answer = await self._fs._call_s3(method, **arguments)
+            require_ours(method, answer, what)
+            return answer

@@ -7,7 +7,7 @@ EBUSY), so the service's own error code is looked at first.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from botocore import exceptions as botocore_errors
@@ -16,6 +16,7 @@ from mountd.errors import (
     BadCredentials,
     Denied,
     FileTooLarge,
+    Misdirected,
     MountdError,
     NameTooLong,
     NoSpace,
@@ -26,10 +27,11 @@ from mountd.errors import (
     Unsupported,
     VersionChanged,
 )
-from mountd.objects.http_status import of_status
+from mountd.objects.http_status import note_wait, of_status
+from mountd.objects.s3_advice import ELSEWHERE, NO_CREDENTIALS, advice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 _CODES: dict[str, type[MountdError]] = {
@@ -69,6 +71,7 @@ _CODES: dict[str, type[MountdError]] = {
     "XMinioStorageFull": NoSpace,
     "NotImplemented": Unsupported,
     "MethodNotAllowed": Denied,
+    **dict.fromkeys(ELSEWHERE, Misdirected),
 }
 _NO_CREDENTIALS = (
     botocore_errors.NoCredentialsError,
@@ -91,6 +94,30 @@ def domain_errors(what: str) -> Iterator[None]:
         raise _translated(exc, what) from exc
 
 
+# What the answers must hold that more is made of than "it is done".
+_EXPECTED = {
+    "list_objects_v2": ("IsTruncated",),
+    "head_object": ("ETag",),
+    "get_object": ("ETag",),
+    "put_object": ("ETag",),
+    "copy_object": ("CopyObjectResult", "ETag"),
+    "create_multipart_upload": ("UploadId",),
+    "upload_part": ("ETag",),
+    "upload_part_copy": ("CopyPartResult", "ETag"),
+}
+
+
+def require_ours(method: str, answer: Mapping[str, Any], what: str) -> None:
+    """Raise Unavailable for an answer that did not come from S3: the page of a portal on the way, say."""
+    found: Any = answer
+    for name in _EXPECTED.get(method, ()):
+        found = found.get(name)
+        if found is None:
+            if "Body" in answer:
+                answer["Body"].close()
+            raise Unavailable(f"{what}: the answer to {method} does not come from an S3 service: it has no {name}")
+
+
 def code_of(exc: BaseException) -> str:
     """Return the service's error code behind `exc`, empty where there is none."""
     found = _client_error(exc)
@@ -108,6 +135,10 @@ def _translated(exc: Exception, what: str) -> MountdError:
     if client_error is not None:
         return _from_service(client_error, what)
     cause = exc.__cause__ if isinstance(exc, OSError) and isinstance(exc.__cause__, Exception) else exc
+    if isinstance(cause, botocore_errors.NoCredentialsError):
+        return BadCredentials(f"{what}: {NO_CREDENTIALS}")
+    if isinstance(cause, RecursionError):  # botocore looks for the region of a bucket that it was sent away from
+        return Misdirected(f"{what}: the service sends requests elsewhere: check the options endpoint_url and region")
     if isinstance(cause, _NO_CREDENTIALS):
         return BadCredentials(f"{what}: {cause}")
     if isinstance(cause, botocore_errors.ParamValidationError):
@@ -120,10 +151,15 @@ def _translated(exc: Exception, what: str) -> MountdError:
 
 
 def _from_service(error: botocore_errors.ClientError, what: str) -> MountdError:
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    message = str(error.response.get("Error", {}).get("Message", "")) or f"HTTP status {status}"
-    return failure(code, status, f"{what}: {code}: {message}" if code and not code.isdigit() else f"{what}: {message}")
+    said = error.response.get("Error", {})
+    answer = error.response.get("ResponseMetadata", {})
+    code, status = str(said.get("Code", "")), int(answer.get("HTTPStatusCode", 0))
+    headers = answer.get("HTTPHeaders", {})
+    message = advice(said, headers) or str(said.get("Message", "")) or f"HTTP status {status}"
+    named = f"{what}: {code}: {message}" if code and not code.isdigit() else f"{what}: {message}"
+    if code == "AuthorizationHeaderMalformed" and "Region" in said:
+        return Misdirected(named)
+    return note_wait(failure(code, status, named), headers)
 
 
 def failure(code: str, status: int, message: str) -> MountdError:

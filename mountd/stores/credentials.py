@@ -37,6 +37,19 @@ def is_reference(value: object) -> bool:
     return isinstance(value, str) and _REFERENCE.fullmatch(value) is not None
 
 
+def refers_to_files(options: Mapping[str, Any]) -> bool:
+    """Tell whether an option, or a part of a nested one, is `file:PATH`."""
+    return any(_refers_to_file(value) for value in options.values())
+
+
+def _refers_to_file(value: Any) -> bool:
+    if isinstance(value, dict):
+        return refers_to_files(value)
+    if isinstance(value, list):
+        return any(_refers_to_file(each) for each in value)
+    return is_reference(value) and value.startswith("file:")
+
+
 def resolve(options: Mapping[str, Any], known: Mapping[str, Option]) -> Resolved:
     """Return `options` with references replaced by what they stand for, in the types that `known` gives them.
 

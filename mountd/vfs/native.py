@@ -113,6 +113,8 @@ class NativeKeeper(Keeper):
     async def stored(self, node: File) -> None:
         """The folder has just got the file: give it its attributes."""
         await self.carry_out()
+        for directory, _ in node.places():
+            self.entries_changed(directory)
 
     async def carry_out(self) -> None:
         """Give the files what this task has noted. Raises the first error; the node shows what the file has then."""
@@ -169,7 +171,11 @@ class NativeKeeper(Keeper):
         """What was said of the name went with it."""
 
     def entries_changed(self, directory: Directory) -> None:
-        """The folder keeps the times of its directories."""
+        """The folder has given the directory new times: show those, or they would jump when it is looked at again."""
+        key = _key(directory)
+        record = self._native.record(key) if key is not None else {}
+        if record:
+            self.dress(directory, record)
 
     def remember(self, node: Node) -> None:
         """The folder remembers times itself."""

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 async def all_below(store: ObjectStore, prefix: Key) -> list[ObjectInfo]:
-    """Return every object whose key begins with `prefix`, markers included."""
-    found: list[ObjectInfo] = []
+    """Return every object whose key begins with `prefix`, markers included, once each."""
+    found: dict[Key, ObjectInfo] = {}  # keys can move from one page to the next while the pages are read
     cursor = None
     while True:
         page = await store.list_page(prefix, recursive=True, cursor=cursor)
-        found += page.objects
+        found |= {info.key: info for info in page.objects}
         cursor = page.cursor
         if cursor is None:
-            return found
+            return list(found.values())
 
 
 def removal_order(keys: Iterable[Key], below: Key) -> list[list[Key]]:

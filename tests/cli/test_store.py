@@ -33,6 +33,8 @@ def test_a_store_is_registered_listed_described_activated_changed_and_deleted(mo
         "mount_point": str(tmp_path / "home" / "mountd" / "prod"),
         "options": {"region": "eu"},
         "mount": {},
+        "mounted": False,
+        "weaknesses": None,
     }
     assert mountd("store", "delete", "prod").returncode == errors.EXIT_BUSY
     update = ("store", "update", "prod", "--path", "s3://other", "--unset", "region", "--option", "anon=true")
@@ -123,3 +125,28 @@ def test_the_settings_file_is_the_owners_alone(mountd, settings):
         os.umask(old)
     assert stat.S_IMODE(settings.stat().st_mode) == 0o600
     assert stat.S_IMODE(settings.parent.stat().st_mode) == 0o700
+
+
+def test_what_a_store_promises_less_is_described(mountd):
+    """Without asking it: what is known of the flavor, or that it is found out at mount."""
+    stores = {
+        "folder": ("--path=/srv/artifacts",),
+        "aws": ("--path=s3://bucket",),
+        "google": ("--path=gs://bucket",),
+        "fake": ("--path=gs://bucket", "--option=endpoint_url=http://127.0.0.1:9"),
+        "blobs": ("--path=abfs://container", "--option=account_name=me"),
+        "other": ("--path=memory://x",),
+    }
+    told = {}
+    for name, arguments in stores.items():
+        assert mountd("store", "register", name, *arguments).returncode == 0
+        told[name] = json.loads(mountd("store", "describe", name, "--json").stdout)["weaknesses"]
+    assert (told["aws"], told["fake"]) == (None, None)
+    assert (told["google"], told["blobs"]) == ([], [])
+    assert [line for line in told["other"] if "O_EXCL" in line]
+    assert told["folder"]
+    assert not [line for line in told["folder"] if "O_EXCL" in line]
+    lines = mountd("store", "describe", "other").stdout.splitlines()
+    assert [line.split("\t")[1] for line in lines if line.startswith("weaker\t")] == told["other"]
+    assert "weaker\tfound out at mount" in mountd("store", "describe", "aws").stdout
+    assert "weaker\tnothing, as far as" in mountd("store", "describe", "blobs").stdout

@@ -8,6 +8,8 @@ from mountd.config import MountSettings
 from mountd.objects.memory import MemoryStore
 from mountd.objects.opening import open_store
 from mountd.stores.store import StoreConfig
+from tests.objects.services import Service
+from tests.proxy import proxied
 
 SETTINGS = MountSettings.merge({"request_deadline": 20, "retry_budget": 5})
 KINDS = [
@@ -68,3 +70,18 @@ async def store(kind, config_of, tmp_path):
             opened = await stack.enter_async_context(open_store(config_of(kind), SETTINGS, data=tmp_path / "state"))
             await opened.store.check()
             yield opened.store
+
+
+@pytest.fixture(params=["s3", "gcs", "azure"])
+def service(request, monkeypatch):
+    """An empty store of each cloud's kind behind a proxy; see `tests.objects.services.Service`."""
+    server = request.getfixturevalue(f"{request.param}_server")
+    with proxied(server.endpoint) as proxy:
+        yield Service(request.param, server, proxy, monkeypatch)
+
+
+@pytest.fixture
+def s3_service(s3_server, monkeypatch):
+    """An empty S3 store behind a proxy; see `tests.objects.services.Service`."""
+    with proxied(s3_server.endpoint) as proxy:
+        yield Service("s3", s3_server, proxy, monkeypatch)

@@ -1,5 +1,6 @@
 """What is damaged between here and the service is never taken for stored, nor served as read."""
 
+import dataclasses
 import re
 
 import pytest
@@ -9,7 +10,7 @@ from mountd.errors import Corrupt, MountdError, NotFound, Unavailable
 from mountd.objects.interface import Key
 from mountd.objects.opening import open_store
 from mountd.stores.store import StoreConfig
-from tests.proxy import in_front_of
+from tests.proxy import any_request, changed, lost, proxied
 
 SETTINGS = MountSettings.merge({"request_deadline": 20, "retry_budget": 0})
 KEY = Key("a")
@@ -20,11 +21,11 @@ DATA = b"these are the bytes"
 def place(request, monkeypatch):
     """Kind of service, and a proxy before it."""
     server = request.getfixturevalue(f"{request.param}_server")
-    with in_front_of(server.endpoint) as proxy:
+    with proxied(server.endpoint) as proxy:
         monkeypatch.setenv("TEST_S3_SECRET", getattr(server, "secret", ""))
-        connection = getattr(server, "connection_string", "").replace(server.endpoint, proxy.url)
+        connection = getattr(server, "connection_string", "").replace(server.endpoint, proxy.endpoint)
         monkeypatch.setenv("TEST_AZURE_CONNECTION", connection)
-        options = {"endpoint_url": proxy.url} if request.param != "azure" else {}
+        options = {"endpoint_url": proxy.endpoint} if request.param != "azure" else {}
         bucket = server.make_container() if request.param == "azure" else server.make_bucket()
         scheme = {"s3": "s3", "gcs": "gs", "azure": "abfs"}[request.param]
         yield StoreConfig("test", request.param, f"{scheme}://{bucket}", server.options() | options), proxy
@@ -42,13 +43,15 @@ def damage(body):
     return body.replace(DATA, DATA.upper())
 
 
-def spoil(request):
-    request.body = damage(request.body)
+def spoil(request, forward):
+    return forward(dataclasses.replace(request, body=damage(request.body)))
 
 
 def sums(request):
     """Return the checksums that a request with `DATA` in it brings along."""
-    found = [value for name, value in request.headers.items() if name in ("x-amz-checksum-crc32", "content-md5")]
+    found = [
+        value for name, value in request.headers.items() if name.lower() in ("x-amz-checksum-crc32", "content-md5")
+    ]
     return found + re.findall(rb'"crc32c": "([^"]+)"', request.body)
 
 
@@ -58,19 +61,19 @@ async def test_a_body_that_is_damaged_on_its_way_is_not_stored(place, store):
     A put, and a part of an upload.
     """
     kind, proxy = place[0].flavor, place[1]
-    proxy.spoil = spoil
+    proxy.on(any_request, spoil)
     with pytest.raises(Corrupt if kind == "gcs" else MountdError):  # the test's server of Google's does not compare
         await store.put(KEY, DATA)
     upload = await store.open_upload(Key("b"))
     with pytest.raises(Corrupt if kind == "gcs" else MountdError):
         await upload.put_part(1, 0, DATA)
-    sent = [each for each in proxy.requests if DATA.upper() in each.body]
+    sent = [each for each in proxy.requests if DATA in each.body]
     assert len(sent) == 2
     assert all(sums(each) for each in sent)
     if kind != "gcs":
         with pytest.raises(NotFound):
             await store.stat(KEY)
-    proxy.spoil = lambda request: None
+    proxy.clear()
     await upload.put_part(1, 0, DATA)
     await upload.complete([1])
     assert (await store.read_range(Key("b"), 0, 100)).data == DATA
@@ -81,12 +84,13 @@ async def test_a_service_that_reports_another_checksum_is_not_believed(place, st
     if place[0].flavor == "azure":
         pytest.skip("the service compares by itself, and says no more")
 
-    def lie(request, answer):
-        answer.body = re.sub(rb'"crc32c": ?"[^"]+"', b'"crc32c":"AAAAAA=="', answer.body)
-        if "x-amz-checksum-crc32" in answer.headers:
-            answer.headers["x-amz-checksum-crc32"] = "AAAAAA=="
+    def lie(answer):
+        answer = answer.with_body(re.sub(rb'"crc32c": ?"[^"]+"', b'"crc32c":"AAAAAA=="', answer.body))
+        return (
+            answer.with_header("x-amz-checksum-crc32", "AAAAAA==") if answer.header("x-amz-checksum-crc32") else answer
+        )
 
-    place[1].spoil_answer = lie
+    place[1].on(any_request, changed(lie))
     with pytest.raises(Corrupt):
         await store.put(KEY, DATA)
     upload = await store.open_upload(Key("b"))
@@ -97,24 +101,22 @@ async def test_a_service_that_reports_another_checksum_is_not_believed(place, st
 
 async def test_a_lost_answer_to_the_last_request_of_an_upload_is_no_conflict(place, tmp_path):
     """The repeat finds the version changed, by the first attempt: what is there is compared with what was sent."""
-    lost = []
 
-    def lose(request, answer):
-        last = any(each in request.path for each in ("/rewriteTo/", "comp=blocklist")) or (
-            request.method == "POST" and "uploadId=" in request.path
+    def is_last(request):
+        if request.method == "POST" and "uploadId=" in request.target:
+            return True
+        return request.method in ("PUT", "POST") and any(
+            each in request.target for each in ("/rewriteTo/", "comp=blocklist")
         )
-        if last and request.method in ("PUT", "POST") and not lost:
-            lost.append(request.path)
-            answer.status, answer.body = 503, b""
 
     async with open_store(place[0], MountSettings.merge({"retry_budget": 5}), data=tmp_path) as opened:
         await opened.store.check()
         old = await opened.store.put(KEY, b"old")
-        place[1].spoil_answer = lose
+        rule = place[1].on(is_last, lost, times=1)
         upload = await opened.store.open_upload(KEY, replaces=old.version)
         await upload.put_part(1, 0, DATA)
         made = await upload.complete([1], expect=old.version)
-        assert len(lost) == 1
+        assert rule.seen == 1
         assert made == await opened.store.stat(KEY)
         assert (await opened.store.read_range(KEY, 0, 100, version=made.version)).data == DATA
 
@@ -125,9 +127,6 @@ async def test_an_object_that_is_damaged_on_its_way_is_not_read(place, store):
         pytest.skip("ranges, by which everything is read, have no checksum on S3")
     await store.put(KEY, DATA)
 
-    def spoil_answer(request, answer):
-        answer.body = damage(answer.body)
-
-    place[1].spoil_answer = spoil_answer
+    place[1].on(any_request, changed(lambda answer: answer.with_body(damage(answer.body))))
     with pytest.raises(Unavailable, match="damaged"):
         await store.read_range(KEY, 0, 1000)

@@ -2,7 +2,6 @@
 
 import json
 import socket
-import urllib.parse
 
 import pytest
 from botocore.exceptions import ClientError
@@ -13,7 +12,7 @@ from mountd.objects.interface import Key
 from mountd.objects.opening import open_store
 from mountd.stores.store import StoreConfig
 from tests.harness import AzureContainer, Bucket, GcsBucket
-from tests.proxy import in_front_of
+from tests.proxy import any_request, changed, proxied
 
 MiB = 1024 * 1024
 SETTINGS = MountSettings.merge({"request_deadline": 20, "retry_budget": 0})
@@ -46,16 +45,16 @@ def config_of(outside, **options):
 async def test_google_is_told_everything_when_it_copies_and_composes(gcs, tmp_path):
     """Storage class, custom time and all the rest are in the requests that make objects out of objects."""
     expected = gcs.put_described(A, b"x" * 1000)
-    with in_front_of(gcs.server.endpoint) as proxy:
-        async with open_store(config_of(gcs, endpoint_url=proxy.url), SETTINGS, data=tmp_path) as opened:
+    with proxied(gcs.server.endpoint) as proxy:
+        async with open_store(config_of(gcs, endpoint_url=proxy.endpoint), SETTINGS, data=tmp_path) as opened:
             source = await opened.store.stat(A)
             await opened.store.copy(source, B)
-            (copied,) = [json.loads(each.body) for each in proxy.requests if "/rewriteTo/" in each.path]
+            (copied,) = [json.loads(each.body) for each in proxy.requests if "/rewriteTo/" in each.target]
             assert copied == expected
             upload = await opened.store.open_upload(A, replaces=source.version)
             await upload.put_part(1, 0, b"y")
             await upload.complete([1], expect=source.version)
-            composed = [each for each in proxy.requests if each.path.split("?")[0].endswith("/compose")]
+            composed = [each for each in proxy.requests if each.target.split("?")[0].endswith("/compose")]
             assert json.loads(composed[0].body)["destination"] == expected
 
 
@@ -63,8 +62,8 @@ async def test_azure_is_shown_where_to_take_a_block_from(azure, azure_server, tm
     """Taking a range of another blob needs a signature of its own, and names the version. Azurite cannot do it."""
     azure.put("a", b"x" * 1000)
     endpoint = azure_server.endpoint
-    with in_front_of(endpoint) as proxy, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TEST_AZURE_CONNECTION", azure_server.connection_string.replace(endpoint, proxy.url))
+    with proxied(endpoint) as proxy, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEST_AZURE_CONNECTION", azure_server.connection_string.replace(endpoint, proxy.endpoint))
         async with open_store(config_of(azure), SETTINGS, data=tmp_path) as opened:
             source = await opened.store.stat(A)
             upload = await opened.store.open_upload(B)
@@ -83,13 +82,10 @@ async def test_azure_keeps_an_encryption_scope(azure, azure_server, tmp_path):
     azure.put("a", b"x" * 1000)
     endpoint = azure_server.endpoint
 
-    def in_scope(request, answer):
-        if request.method == "HEAD":
-            answer.headers["x-ms-encryption-scope"] = "ours"
-
-    with in_front_of(endpoint) as proxy, pytest.MonkeyPatch.context() as patch:
-        proxy.spoil_answer = in_scope
-        patch.setenv("TEST_AZURE_CONNECTION", azure_server.connection_string.replace(endpoint, proxy.url))
+    in_scope = changed(lambda answer: answer.with_header("x-ms-encryption-scope", "ours"))
+    with proxied(endpoint) as proxy, pytest.MonkeyPatch.context() as patch:
+        proxy.on(lambda request: request.method == "HEAD", in_scope)
+        patch.setenv("TEST_AZURE_CONNECTION", azure_server.connection_string.replace(endpoint, proxy.endpoint))
         async with open_store(config_of(azure), SETTINGS, data=tmp_path) as opened:
             source = await opened.store.stat(A)
             upload = await opened.store.open_upload(A, replaces=source.version)
@@ -113,7 +109,7 @@ MAKING = {
 
 def operation(request):
     """Return what a request asks of S3, as far as these tests tell."""
-    query = request.path.partition("?")[2]
+    query = request.target.partition("?")[2]
     if "x-amz-copy-source" in request.headers:
         return "copy part" if "partNumber" in query else "copy"
     name = {"PUT": "part" if "partNumber" in query else "put", "POST": "begin" if "uploads" in query else "complete"}
@@ -123,14 +119,14 @@ def operation(request):
 async def test_options_reach_the_requests_that_take_them(s3, tmp_path):
     """Encryption, storage class and ACL go with what makes objects, the payer with every request."""
     size = 5 * MiB
-    with in_front_of(s3.server.endpoint) as proxy:
+    with proxied(s3.server.endpoint) as proxy:
         added = {"ServerSideEncryption": "AES256", "StorageClass": "STANDARD_IA", "ACL": MAKING["x-amz-acl"]}
-        config = config_of(s3, endpoint_url=proxy.url, requester_pays=True, s3_additional_kwargs=added)
+        config = config_of(s3, endpoint_url=proxy.endpoint, requester_pays=True, s3_additional_kwargs=added)
         settings = MountSettings.merge({"request_deadline": 20, "retry_budget": 0, "copy_limit": size})
         async with open_store(config, settings, data=tmp_path) as opened:
             store = opened.store
             await store.check()
-            proxy.requests.clear()
+            proxy.clear()
             await store.put(A, b"bytes")
             upload = await store.open_upload(B)
             await upload.put_part(1, 0, b"x" * size)
@@ -157,8 +153,8 @@ async def test_what_an_object_has_goes_before_options_for_new_ones(s3, tmp_path)
     s3.client.put_object(Bucket=s3.bucket, Key="a", Body=b"x", StorageClass="GLACIER_IR", ServerSideEncryption="AES256")
     s3.put("b", b"x")
     added = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "ours", "StorageClass": "STANDARD_IA"}
-    with in_front_of(s3.server.endpoint) as proxy:
-        config = config_of(s3, endpoint_url=proxy.url, s3_additional_kwargs=added)
+    with proxied(s3.server.endpoint) as proxy:
+        config = config_of(s3, endpoint_url=proxy.endpoint, s3_additional_kwargs=added)
         async with open_store(config, SETTINGS, data=tmp_path) as opened:
             for key, kept in ((A, "GLACIER_IR"), (B, "STANDARD")):
                 with pytest.raises(MountdError):  # the server has no such key
@@ -172,8 +168,8 @@ async def test_what_an_object_has_goes_before_options_for_new_ones(s3, tmp_path)
 async def test_objects_can_be_encrypted_with_a_key_of_the_customer(s3, tmp_path):
     """The key goes with every request that reads or writes bytes, the sources of copies included."""
     key = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "k" * 32}
-    with in_front_of(s3.server.endpoint) as proxy:
-        config = config_of(s3, endpoint_url=proxy.url, s3_additional_kwargs=key)
+    with proxied(s3.server.endpoint) as proxy:
+        config = config_of(s3, endpoint_url=proxy.endpoint, s3_additional_kwargs=key)
         async with open_store(config, SETTINGS, data=tmp_path) as opened:
             store = opened.store
             await store.check()
@@ -200,7 +196,7 @@ async def test_objects_can_be_encrypted_with_a_key_of_the_customer(s3, tmp_path)
 @pytest.mark.parametrize("style", ["path", "virtual"])
 async def test_both_ways_of_addressing_a_bucket(s3, tmp_path, style):
     """As a part of the path, and as the name of a host."""
-    with in_front_of(s3.server.endpoint) as proxy, pytest.MonkeyPatch.context() as patch:
+    with proxied(s3.server.endpoint) as proxy, pytest.MonkeyPatch.context() as patch:
         find = socket.getaddrinfo
 
         def local(host, *arguments, **options):
@@ -208,7 +204,7 @@ async def test_both_ways_of_addressing_a_bucket(s3, tmp_path, style):
             return find("127.0.0.1" if str(host).endswith(".localhost") else host, *arguments, **options)
 
         patch.setattr(socket, "getaddrinfo", local)
-        endpoint = proxy.url.replace("127.0.0.1", "localhost")
+        endpoint = proxy.endpoint.replace("127.0.0.1", "localhost")
         config = config_of(s3, endpoint_url=endpoint, config_kwargs={"s3": {"addressing_style": style}})
         async with open_store(config, SETTINGS, data=tmp_path) as opened:
             await opened.store.check()
@@ -216,7 +212,7 @@ async def test_both_ways_of_addressing_a_bucket(s3, tmp_path, style):
             await opened.store.copy(made, B)
             assert (await opened.store.read_range(B, 0, 10)).data == b"bytes"
     assert s3.get("b") == b"bytes"
-    hosts = {each.headers["host"].partition(":")[0] for each in proxy.requests}
+    hosts = {each.headers["Host"].partition(":")[0] for each in proxy.requests}
     assert hosts == {f"{s3.bucket}.localhost" if style == "virtual" else "localhost"}
 
 
@@ -225,15 +221,15 @@ async def test_google_copies_go_on_until_they_are_done(gcs, tmp_path):
     gcs.put("a", b"bytes")
     tokens = []
 
-    def half(request, answer):
-        if "/rewriteTo/" in request.path:
-            tokens.append(dict(urllib.parse.parse_qsl(request.path.partition("?")[2])).get("rewriteToken"))
-            if len(tokens) < 3:
-                answer.body = json.dumps({"done": False, "rewriteToken": f"token {len(tokens)}"}).encode()
+    def half(request, forward):
+        tokens.append(request.query.get("rewriteToken"))
+        if len(tokens) == 3:
+            return forward()
+        return forward().with_body(json.dumps({"done": False, "rewriteToken": f"token {len(tokens)}"}).encode())
 
-    with in_front_of(gcs.server.endpoint) as proxy:
-        proxy.spoil_answer = half
-        async with open_store(config_of(gcs, endpoint_url=proxy.url), SETTINGS, data=tmp_path) as opened:
+    with proxied(gcs.server.endpoint) as proxy:
+        proxy.on(lambda request: "/rewriteTo/" in request.target, half)
+        async with open_store(config_of(gcs, endpoint_url=proxy.endpoint), SETTINGS, data=tmp_path) as opened:
             copied = await opened.store.copy(await opened.store.stat(A), B)
             assert copied == await opened.store.stat(B)
     assert tokens == [None, "token 1", "token 2"]
@@ -246,17 +242,19 @@ async def test_azure_copies_are_waited_for(azure, azure_server, tmp_path):
     endpoint = azure_server.endpoint
     states = ["pending", "pending", "success"]
 
-    def slow(request, answer):
+    def slow(request, forward):
+        answer = forward()
         if "x-ms-copy-source" in request.headers:
-            answer.headers["x-ms-copy-status"] = "pending"
-        elif request.method == "HEAD" and "x-ms-copy-status" in answer.headers and states:
-            answer.headers["x-ms-copy-status"] = states.pop(0)
+            return answer.with_header("x-ms-copy-status", "pending")
+        if request.method == "HEAD" and answer.header("x-ms-copy-status") and states:
+            return answer.with_header("x-ms-copy-status", states.pop(0))
+        return answer
 
-    with in_front_of(endpoint) as proxy, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TEST_AZURE_CONNECTION", azure_server.connection_string.replace(endpoint, proxy.url))
+    with proxied(endpoint) as proxy, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEST_AZURE_CONNECTION", azure_server.connection_string.replace(endpoint, proxy.endpoint))
         async with open_store(config_of(azure), SETTINGS, data=tmp_path) as opened:
             source = await opened.store.stat(A)
-            proxy.spoil_answer = slow
+            proxy.on(any_request, slow)
             copied = await opened.store.copy(source, B)
             assert states == []
             assert copied == await opened.store.stat(B)

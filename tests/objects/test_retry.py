@@ -87,6 +87,19 @@ async def test_the_budget_ends_the_attempts(store, unreliable, reports, autojump
     assert len(reports) == 1
 
 
+async def test_the_wait_that_a_service_asks_for_is_kept(store, unreliable, autojump_clock):
+    """Not a shorter one; but never longer than there is time for another attempt."""
+    busy = Throttled("slow down")
+    busy.retry_after = 12.0
+    unreliable.plan = [busy]
+    await store.put(A, b"1")
+    assert 12 <= trio.current_time() < 13
+    busy.retry_after = 3600.0
+    unreliable.plan = [busy]
+    await store.put(A, b"1")
+    assert trio.current_time() < 43
+
+
 async def test_a_request_without_answer_meets_its_deadline(store, unreliable, autojump_clock):
     """A hanging attempt is given up and repeated."""
     unreliable.plan = ["hang", None]
@@ -131,9 +144,22 @@ async def test_a_delete_whose_answer_was_lost_is_done(store, unreliable, autojum
         await store.stat(A)
 
 
-async def test_a_copy_whose_answer_was_lost_is_not_guessed(store, unreliable, autojump_clock):
-    """Where the version does not tell that the copy is ours, the caller hears that the target has changed."""
+async def test_a_copy_whose_answer_was_lost_is_known_by_its_bytes(store, unreliable, autojump_clock):
+    """Where the version does not tell; other bytes of the same length are somebody else's."""
     source = await store.put(A, b"1")
+    unreliable.plan = [("after", Unavailable("reset"))]
+    copied = await store.copy(source, B, expect=ABSENT)
+    assert copied == await store.stat(B)
+    await store.put(B, b"2")
+    unreliable.plan = [Unavailable("reset")]
+    with pytest.raises(VersionChanged):
+        await store.copy(source, B, expect=ABSENT)
+
+
+async def test_a_large_copy_whose_answer_was_lost_is_not_guessed(store, unreliable, autojump_clock, monkeypatch):
+    """Comparing it would take too long: the caller hears that the target has changed."""
+    monkeypatch.setattr("mountd.objects.retry.COMPARED", 10)
+    source = await store.put(A, b"x" * 11)
     unreliable.plan = [("after", Unavailable("reset"))]
     with pytest.raises(VersionChanged):
         await store.copy(source, B, expect=ABSENT)
