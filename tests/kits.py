@@ -5,11 +5,14 @@ whether its objects are there when the daemon is gone.
 """
 
 import contextlib
+import datetime
 import json
 import os
 import sqlite3
 import time
 import urllib.parse
+
+from azure.storage.blob import ContentSettings, StandardBlobTier
 
 from tests.harness import CHECKOUT
 
@@ -50,6 +53,8 @@ class GcsBucket:
     """A bucket of a server of Google Cloud Storage's API, and an independent client of it: plain HTTP."""
 
     kind = "gcs"
+    # What the server that stands for Google's drops when it copies or composes, whatever the request says.
+    forgets = frozenset({"customTime", "storageClass"})
     lasts = True
     environment = {"GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}  # its look for such buckets takes a minute here
 
@@ -68,6 +73,38 @@ class GcsBucket:
 
     def delete(self, key):
         self.server.request("DELETE", f"/storage/v1/b/{self.bucket}/o/{urllib.parse.quote(key, safe='')}")
+
+    def keep_versions(self):
+        """Have the bucket keep the versions of its objects."""
+        body = json.dumps({"versioning": {"enabled": True}}).encode()
+        self.server.request("PATCH", f"/storage/v1/b/{self.bucket}", body, {"Content-Type": "application/json"})
+
+    def put_described(self, key, data):
+        """Put an object with everything that the service keeps beside its bytes, and return what `described` says."""
+        resource = {
+            "name": key,
+            "contentType": "text/x-special",
+            "cacheControl": "max-age=77",
+            "contentDisposition": "attachment",
+            "contentEncoding": "special",
+            "contentLanguage": "de",
+            "customTime": "2030-01-01T00:00:00Z",
+            "metadata": {"Run": "1", "note": "zwei w\u00f6rter"},
+            "storageClass": "NEARLINE",
+        }
+        kind = b"--x\r\nContent-Type: "
+        parts = (kind, b"application/json\r\n\r\n", json.dumps(resource).encode(), b"\r\n")
+        body = b"".join((*parts, kind, b"text/x-special\r\n\r\n", data, b"\r\n--x--\r\n"))
+        url = f"/upload/storage/v1/b/{self.bucket}/o?uploadType=multipart"
+        self.server.request("POST", url, body, {"Content-Type": "multipart/related; boundary=x"})
+        return self.described(key)
+
+    def described(self, key):
+        """Return what the service keeps beside an object's bytes."""
+        url = f"/storage/v1/b/{self.bucket}/o/{urllib.parse.quote(key, safe='')}"
+        found = json.loads(self.server.request("GET", url))
+        names = "contentType cacheControl contentDisposition contentEncoding contentLanguage customTime metadata"
+        return {name: found[name] for name in (*names.split(), "storageClass") if found.get(name)}
 
     def keys(self):
         found = json.loads(self.server.request("GET", f"/storage/v1/b/{self.bucket}/o")).get("items", ())
@@ -96,6 +133,23 @@ class AzureContainer:
     def delete(self, key):
         self.client.delete_blob(key)
 
+    def put_described(self, key, data):
+        """Put a blob with everything that the service keeps beside its bytes, and return what `described` says."""
+        settings = ContentSettings("text/x-special", "special", "de", "attachment", "max-age=77")
+        metadata, tags = {"Run": "1", "note": "zwei"}, {"team": "a b", "k": "v+1"}
+        self.client.upload_blob(
+            key, data, content_settings=settings, metadata=metadata, tags=tags, standard_blob_tier=StandardBlobTier.COOL
+        )
+        return self.described(key)
+
+    def described(self, key):
+        """Return what the service keeps beside a blob's bytes."""
+        blob = self.client.get_blob_client(key)
+        found = blob.get_blob_properties()
+        settings = {name: value for name, value in found.content_settings.items() if name != "content_md5" and value}
+        tier = None if found.blob_tier_inferred else found.blob_tier
+        return settings | {"metadata": found.metadata, "tags": blob.get_blob_tags(), "tier": tier}
+
     def keys(self):
         return sorted(name for name in self.client.list_blob_names() if not name.endswith("/"))
 
@@ -122,6 +176,37 @@ class Bucket:
 
     def delete(self, key):
         self.client.delete_object(Bucket=self.bucket, Key=key)
+
+    def keep_versions(self):
+        """Have the bucket keep the versions of its objects."""
+        self.client.put_bucket_versioning(Bucket=self.bucket, VersioningConfiguration={"Status": "Enabled"})
+
+    def put_described(self, key, data):
+        """Put an object with everything that the service keeps beside its bytes, and return what `described` says."""
+        self.client.put_object(
+            Bucket=self.bucket,
+            Key=key,
+            Body=data,
+            ContentType="text/x-special",
+            CacheControl="max-age=77",
+            ContentDisposition="attachment",
+            ContentEncoding="special",
+            ContentLanguage="de",
+            Expires=datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC),
+            Metadata={"run": "1", "note": "zwei"},
+            Tagging="team=a%20b&k=v%2B1",
+            StorageClass="STANDARD_IA",
+            ServerSideEncryption="AES256",
+        )
+        return self.described(key)
+
+    def described(self, key):
+        """Return what the service keeps beside an object's bytes."""
+        found = self.client.head_object(Bucket=self.bucket, Key=key)
+        names = "ContentType CacheControl ContentDisposition ContentEncoding ContentLanguage Expires Metadata"
+        kept = {name: found.get(name) for name in (*names.split(), "StorageClass", "ServerSideEncryption")}
+        tags = self.client.get_object_tagging(Bucket=self.bucket, Key=key)["TagSet"]
+        return kept | {"tags": {each["Key"]: each["Value"] for each in tags}}
 
     def keys(self):
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)

@@ -55,6 +55,15 @@ class Answer:
         kept = tuple((name, value) for name, value in self.headers if name.lower() != "content-length")
         return dataclasses.replace(self, headers=(*kept, ("Content-Length", str(len(body)))), body=body)
 
+    def header(self, name):
+        """Return the value of a header, empty where there is none."""
+        return next((value for known, value in self.headers if known.lower() == name.lower()), "")
+
+    def with_header(self, name, value):
+        """Return the same answer with another value of a header."""
+        kept = tuple(pair for pair in self.headers if pair[0].lower() != name.lower())
+        return dataclasses.replace(self, headers=(*kept, (name, value)))
+
 
 class Broken(Exception):
     """The connection is to be reset, without a word."""
@@ -62,7 +71,7 @@ class Broken(Exception):
 
 @dataclasses.dataclass
 class Rule:
-    """What is done to requests. `act` gets the request and what passes it on, and returns the answer.
+    """What is done to requests. `act` gets the request and what passes it, or another one, on, and returns the answer.
 
     `seen` counts the requests it was applied to; `left` is how many more it takes, `None` for any number.
     """
@@ -131,6 +140,11 @@ def proxied(upstream):
 
 
 # What can be done to a request.
+
+
+def any_request(request):
+    """Match all."""
+    return True
 
 
 def passed(request, forward):
@@ -233,7 +247,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         request = Request(self.command, self.path, self.headers, self._body())
         try:
-            self._send(request, self.answer(request, lambda: self._forward(request)))
+            self._send(request, self.answer(request, lambda changed=request: self._forward(changed)))
         except Broken:
             self._reset()
 

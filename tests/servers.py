@@ -109,11 +109,18 @@ def seaweedfs():
         *(f"-master.port={master}", "-master.volumeSizeLimitMB=256", "-master.telemetry=false"),
         *(f"-volume.port={volume}", "-volume.max=5000", f"-filer.port={filer}"),
         *("-s3", f"-s3.port={s3}", f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0", "-s3.port.lance=0"),
+        "-s3.domainName=localhost",  # buckets are names in it, too,
         "-s3.iam.readOnly=false",  # so that tests can make accounts
     ]
     log = (folder / "log").open("wb")
     process = subprocess.Popen(
-        command, cwd=folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent
+        command,
+        cwd=folder,
+        stdout=log,
+        stderr=log,
+        stdin=subprocess.DEVNULL,
+        preexec_fn=die_with_parent,
+        env=os.environ | {"WEED_S3_SSE_KEY": secrets.token_hex(16)},  # or it would not encrypt what is to be encrypted
     )
     server = S3Server(f"http://127.0.0.1:{s3}", account["accessKey"], account["secretKey"], process)
     try:
@@ -273,7 +280,7 @@ class AzureServer(Server):
 
     def client(self):
         """Return a client of the service, independent of what mountd uses."""
-        return BlobServiceClient.from_connection_string(self.connection_string)
+        return BlobServiceClient.from_connection_string(self.connection_string, max_single_put_size=32 * 1024 * 1024)
 
     def make_container(self):
         """Make an empty container and return its name."""

@@ -70,7 +70,7 @@ def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 async def _serve(order: MountOrder, ready: Callable[[MountRecord], None]) -> None:
     failures = FailureLog()
-    async with open_store(order.store, order.settings, report=failures.add) as opened:
+    async with open_store(order.store, order.settings, data=order.data, report=failures.add) as opened:
         await opened.store.check()
         can = opened.store.capabilities
         for line in weaknesses(can):

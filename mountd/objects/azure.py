@@ -27,9 +27,10 @@ from mountd.errors import (
     VersionChanged,
 )
 from mountd.objects import azure_values as values
+from mountd.objects import checksums
 from mountd.objects.azure_errors import domain_errors
 from mountd.objects.azure_folders import AzureFolders, has_folders, is_folder
-from mountd.objects.azure_upload import BlockUpload
+from mountd.objects.azure_upload import BlockUpload, copy_in_blocks
 from mountd.objects.base import Basic
 from mountd.objects.checking import list_one
 from mountd.objects.described import Description, Descriptions
@@ -78,6 +79,7 @@ class AzureStore(Basic):
             conditional_delete=True,
             versioned_read=True,
             part_copy=True,
+            range_copy=True,
             read_only=read_only,
             max_key_bytes=1024 - len(prefix.encode()),
             min_part=1,
@@ -192,7 +194,8 @@ class AzureStore(Basic):
     async def read_range(self, key: Key, start: int, length: int, *, version: Version | None = None) -> Chunk:
         options = values.condition(version)
 
-        async def read(blob: Any) -> Chunk:
+        async def read(blob: Any) -> tuple[Chunk, str | None]:
+            """Return bytes, and the checksum of the whole blob where the answer brings one."""
             try:
                 stream = await blob.download_blob(offset=start, length=length, max_concurrency=1, **options)
                 data: bytes = await stream.readall()
@@ -200,13 +203,18 @@ class AzureStore(Basic):
                 if exc.status_code != _INVALID_RANGE:
                     raise
                 properties = await blob.get_blob_properties(**options)
-                return Chunk(b"", values.info(key, properties.size, properties))
+                return Chunk(b"", values.info(key, properties.size, properties)), None
             size = int(str(stream.properties.content_range or f"/{len(data)}").rpartition("/")[2])
             if len(data) != max(0, min(length, size - start)):
                 raise Unavailable(f"{key}: the body ended after {len(data)} bytes")
-            return Chunk(data, values.info(key, size, stream.properties))
+            return Chunk(data, values.info(key, size, stream.properties)), values.checksum(stream.properties)
 
-        chunk: Chunk = await self.call(key, read)
+        chunk: Chunk
+        whole: str | None
+        chunk, whole = await self.call(key, read)
+        if whole is not None and len(chunk.data) == chunk.info.size:
+            ours = await trio.to_thread.run_sync(checksums.md5, chunk.data)
+            checksums.require_received(key, ours, whole)
         return chunk
 
     async def put(self, key: Key, data: Buffer, *, expect: Version | None = None) -> ObjectInfo:
@@ -216,6 +224,8 @@ class AzureStore(Basic):
         options: dict[str, Any] = (
             {"overwrite": expect != ABSENT} | (values.condition(expect) if expect else {}) | described
         )
+        # Kept with the blob by the service, which also refuses a body that was damaged on its way.
+        options["headers"] = {"Content-MD5": await trio.to_thread.run_sync(checksums.md5, data)}
         answer = await self.call(key, lambda blob: blob.upload_blob(bytes(data), length=len(data), **options))
         return self.made(key, len(data), answer, described)
 
@@ -233,6 +243,9 @@ class AzureStore(Basic):
             return await self._folders.make(target, expect)
         options = values.condition(expect)
         described = await self._described.of(source.key, source.version if match else None) or {}
+        if described.get("encryption_scope"):  # a copy does not take it over, and cannot be told to
+            carried = await self._with_tags(source.key, described)
+            return await copy_in_blocks(BlockUpload(self, target, carried), source, expect=expect)
         if described.get("standard_blob_tier"):
             options["standard_blob_tier"] = described["standard_blob_tier"]
         if described.get("tag_count"):

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import base64
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from azure.core import MatchConditions
+import trio
 from azure.storage.blob import BlobBlock
 
-from mountd.errors import Unsupported
+from mountd.errors import NotFound, Unsupported, VersionChanged
 from mountd.objects import azure_values as values
+from mountd.objects import checksums
+from mountd.objects.azure_source import source_of
 from mountd.objects.interface import MiB
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ class BlockUpload:
         self._store = store
         self._key = key
         self._described = described
+        scope = described.get("encryption_scope")
+        self._scope = {"encryption_scope": scope} if scope else {}  # blocks have to be in that of their blob
         self._id = secrets.token_hex(8)
         self._blocks: dict[int, list[str]] = {}
         self._sizes: dict[int, int] = {}
@@ -43,7 +47,10 @@ class BlockUpload:
 
     async def put_part(self, number: int, offset: int, data: Buffer) -> None:
         block = self._block(number)
-        await self._store.call(self._key, lambda blob: blob.stage_block(block, bytes(data), length=len(data)))
+        options = {"headers": {"Content-MD5": await trio.to_thread.run_sync(checksums.md5, data)}} | self._scope
+        await self._store.call(
+            self._key, lambda blob: blob.stage_block(block, bytes(data), length=len(data), **options)
+        )
         self._blocks[number], self._sizes[number] = [block], len(data)
 
     async def copy_part(self, number: int, offset: int, source: ObjectInfo, start: int, length: int) -> None:
@@ -52,14 +59,12 @@ class BlockUpload:
             if length > MAX_BLOCK:
                 raise Unsupported("the range does not consist of whole blocks")
             blocks = [self._block(number)]
-            url = self._store.blob(source.key).url
-            options = {
-                "source_etag": values.quoted(source.version),
-                "source_match_condition": MatchConditions.IfNotModified,
-            }
-            await self._store.call(
-                self._key, lambda blob: blob.stage_block_from_url(blocks[0], url, start, length, **options)
-            )
+
+            async def stage(blob: Any) -> None:
+                url, options = await source_of(self._store.blob(source.key), source.version)
+                await blob.stage_block_from_url(blocks[0], url, start, length, **options, **self._scope)
+
+            await self._store.call(self._key, stage)
         self._blocks[number], self._sizes[number] = blocks, length
 
     def _block(self, number: int) -> str:
@@ -84,8 +89,32 @@ class BlockUpload:
         blocks = [BlobBlock(block_id=block) for number in numbers for block in self._blocks[number]]
         size = sum(self._sizes[number] for number in numbers)
         options = values.condition(expect) | self._described
-        answer = await self._store.call(self._key, lambda blob: blob.commit_block_list(blocks, **options))
+        try:
+            answer = await self._store.call(self._key, lambda blob: blob.commit_block_list(blocks, **options))
+        except VersionChanged:
+            return await self._committed_before([block.id for block in blocks])
         return self._store.made(self._key, size, answer, self._described)
+
+    async def _committed_before(self, blocks: Sequence[str]) -> ObjectInfo:
+        """Return the blob where it consists of these very blocks: then an earlier attempt has succeeded unheard."""
+        try:
+            found = await self._store.stat(self._key)
+            committed, _ = await self._store.call(
+                self._key, lambda blob: blob.get_block_list("committed", **values.condition(found.version))
+            )
+        except NotFound:
+            committed = []
+        if not blocks or [block.id for block in committed] != list(blocks):
+            raise VersionChanged(f"{self._key} was changed by somebody else")
+        return found
 
     async def abort(self) -> None:
         self._blocks.clear()
+
+
+async def copy_in_blocks(upload: BlockUpload, source: ObjectInfo, *, expect: Version | None) -> ObjectInfo:
+    """Make the blob out of blocks that the service takes from another one."""
+    starts = range(0, source.size, MAX_BLOCK)
+    for number, start in enumerate(starts, 1):
+        await upload.copy_part(number, start, source, start, min(MAX_BLOCK, source.size - start))
+    return await upload.complete(range(1, len(starts) + 1), expect=expect)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING, Any
 
 from azure.core import MatchConditions
-from azure.storage.blob import ContentSettings
+from azure.storage.blob import ContentSettings, StandardBlobTier
 
 from mountd.errors import Unavailable
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, Version
@@ -21,6 +22,12 @@ _SETTINGS = ("content_type", "content_encoding", "content_language", "content_di
 def settings(present: ContentSettings, **changed: str) -> ContentSettings:
     """Return the headers that a blob is served with, without the checksum of its bytes."""
     return ContentSettings(**{name: getattr(present, name) for name in _SETTINGS} | changed)
+
+
+def checksum(properties: Any) -> str | None:
+    """Return the MD5 of a whole blob, which comes with each part of it where whoever made the blob has sent one."""
+    found = properties.content_settings.content_md5
+    return base64.b64encode(found).decode() if isinstance(found, (bytes, bytearray)) else found
 
 
 def condition(version: Version | None) -> dict[str, Any]:
@@ -62,9 +69,9 @@ def description(properties: Any) -> Description:
     }
 
 
-def _tier(tier: Any) -> Any:
+def _tier(tier: Any) -> StandardBlobTier | None:
     # What is in the archive cannot be read before somebody asks for it, hours ahead: what is written is not put there.
-    return None if str(tier) == "Archive" else tier
+    return next((each for each in StandardBlobTier if each.value == tier and each != StandardBlobTier.ARCHIVE), None)
 
 
 def made(key: Key, size: int, answer: Mapping[str, Any]) -> ObjectInfo:

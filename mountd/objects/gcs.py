@@ -16,21 +16,22 @@ from urllib.parse import quote
 import aiohttp
 
 from mountd.errors import (
-    MountdError,
     NotFound,
     StoreFailure,
     Unavailable,
     Unsupported,
     VersionChanged,
 )
+from mountd.objects import checksums
+from mountd.objects import gcs_values as values
 from mountd.objects.base import Basic
 from mountd.objects.checking import list_one
 from mountd.objects.described import Description, Descriptions
 from mountd.objects.gcs_answers import not_renewed, parsed, whole
+from mountd.objects.gcs_resumable import send_file
 from mountd.objects.gcs_upload import PARTS, ComposedUpload, KeptParts
-from mountd.objects.http_status import note_wait, of_status
+from mountd.objects.http_status import note_wait
 from mountd.objects.interface import (
-    ABSENT,
     Buffer,
     Capabilities,
     Chunk,
@@ -44,11 +45,13 @@ from mountd.objects.interface import (
 from mountd.objects.media import UNKNOWN, content_type, retyped
 from mountd.objects.preconditions import deleting, look, require
 from mountd.objects.sessions import changes_once
+from mountd.objects.spool import SpooledUpload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mountd.objects.bridge import Bridge
+    from mountd.objects.leftovers import Leftovers
 
 _FIELDS = "name,size,generation,updated"
 # What an object carries besides its bytes, as far as requests that replace it can carry it on.
@@ -70,18 +73,30 @@ _DELETING = "storage.objects.delete"
 class GcsStore(Basic):
     """The objects under `prefix` (empty, or ending in a slash) of a bucket.
 
-    `filesystem` is an asynchronous `gcsfs.GCSFileSystem` on the bridge's loop.
+    Args:
+        filesystem: an asynchronous `gcsfs.GCSFileSystem` on the bridge's loop.
+        leftovers: where uploads are noted.
     """
 
-    def __init__(self, filesystem: Any, bridge: Bridge, *, bucket: str, prefix: str, read_only: bool) -> None:
+    def __init__(
+        self,
+        filesystem: Any,
+        bridge: Bridge,
+        *,
+        bucket: str,
+        prefix: str,
+        read_only: bool,
+        leftovers: Leftovers,
+    ) -> None:
         self._opened: list[Any] = []
         self.use(filesystem)
         self._bridge = bridge
         self.bucket = bucket
         self.prefix = prefix
+        self.location: str = filesystem._location
         # Google's own service decides every condition. Others that speak its protocol do so for plain uploads at best,
         # so there is a look before each other change.
-        self._decides = "googleapis.com" in filesystem._location
+        self._decides = "googleapis.com" in self.location
         self.capabilities = Capabilities(
             conditional_create=True,
             conditional_put=True,
@@ -95,7 +110,7 @@ class GcsStore(Basic):
             max_copy_part=5 * 1024 * 1024 * MiB,
         )
         self._described = Descriptions(self._ask_description)
-        self.kept = KeptParts(self)
+        self.kept = KeptParts(self, leftovers)
 
     def use(self, filesystem: Any) -> None:
         """Send requests through this file system from now on."""
@@ -103,7 +118,10 @@ class GcsStore(Basic):
         self._fs = filesystem
 
     async def check(self) -> None:
-        """List one key. Raises NotFound without the bucket, BadCredentials, Denied, Unavailable."""
+        """List one key, find out what the credentials allow, and delete parts that were left.
+
+        Raises NotFound without the bucket, BadCredentials, Denied, Unavailable.
+        """
         where = f"gs://{self.bucket}/{self.prefix}"
         await list_one(self, where=where, missing=f"bucket {self.bucket!r}", right="storage.objects.list")
         if not self.capabilities.read_only:
@@ -126,14 +144,20 @@ class GcsStore(Basic):
 
     async def _ask_description(self, key: Key, version: Version) -> Description:
         params = {"fields": ",".join(_DESCRIBED), "generation": version}
-        return dict(await self._json("GET", self._object(key), what=key, params=params))
+        answer = await self._json("GET", self._object(key), what=key, params=params)
+        return {name: answer[name] for name in _DESCRIBED if name in answer}  # not every service heeds `fields`
 
     async def _description(self, key: Key, replaces: Version | None) -> Description:
         """Return what an object is to carry that replaces a version, or is new."""
         return await self._described.of(key, replaces) or {"contentType": content_type(key)}
 
     async def stat(self, key: Key) -> ObjectInfo:
-        return self._info(await self._json("GET", self._object(key), what=key, params={"fields": _FIELDS}))
+        return self.info(await self._json("GET", self._object(key), what=key, params={"fields": _FIELDS}))
+
+    async def stat_with_checksum(self, key: Key) -> tuple[ObjectInfo, str | None]:
+        """Like `stat`, with the CRC32C of the bytes."""
+        answer = await self._json("GET", self._object(key), what=key, params={"fields": f"{_FIELDS},crc32c"})
+        return self.info(answer), answer.get("crc32c")
 
     async def list_page(
         self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000
@@ -145,7 +169,7 @@ class GcsStore(Basic):
         answer = await self._json("GET", f"b/{quote(self.bucket)}/o", what=self.bucket, params=params)
         skip = len(self.prefix)
         return ListPage(
-            [self._info(item) for item in answer.get("items", ()) if len(item["name"]) > skip],
+            [self.info(item) for item in answer.get("items", ()) if len(item["name"]) > skip],
             [Key(each[skip:]) for each in answer.get("prefixes", ())],
             answer.get("nextPageToken"),
         )
@@ -167,15 +191,18 @@ class GcsStore(Basic):
             raise VersionChanged(f"{key} was changed by somebody else") from exc
         if status == 416 or "x-goog-generation" not in answer:
             found = await self._send("GET", self._object(key), key, params={"fields": _FIELDS})
-            info = self._info(parsed(found[2], key))
+            info = self.info(parsed(found[2], key))
             require(info, version)
-            return whole(key, b"" if status == 416 else _cut(status, data, start, length), start, length, info)
+            return whole(key, b"" if status == 416 else values.cut(status, data, start, length), start, length, info)
         size = int(answer["Content-Range"].rpartition("/")[2]) if status == 206 else len(data)
         modified = datetime.datetime.strptime(answer["Last-Modified"], "%a, %d %b %Y %H:%M:%S %Z")
         seconds = int(modified.replace(tzinfo=datetime.UTC).timestamp())
         info = ObjectInfo(key, size, seconds * 1_000_000_000, Version(answer["x-goog-generation"]))
         require(info, version)
-        return whole(key, _cut(status, data, start, length), start, length, info)
+        chunk = whole(key, values.cut(status, data, start, length), start, length, info)
+        if len(chunk.data) == size:
+            checksums.require_received(key, checksums.crc32c(chunk.data), values.hash_of(answer))
+        return chunk
 
     async def _still_there(self, key: Key) -> None:
         await self._send("GET", self._object(key), key, params={"fields": "name"})
@@ -183,7 +210,8 @@ class GcsStore(Basic):
     async def put(self, key: Key, data: Buffer, *, expect: Version | None = None) -> ObjectInfo:
         boundary = secrets.token_hex(16)
         described = await self._description(key, expect)
-        resource = json.dumps({"name": self.prefix + key, **_resource(described)}).encode()
+        checksum = checksums.crc32c(data)  # by which the service refuses what was damaged on its way
+        resource = json.dumps({"name": self.prefix + key, "crc32c": checksum, **values.resource(described)}).encode()
         body = b"".join(
             (
                 f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n".encode(),
@@ -193,10 +221,16 @@ class GcsStore(Basic):
                 f"\r\n--{boundary}--\r\n".encode(),
             )
         )
-        url = f"{self._fs._location}/upload/storage/v1/b/{quote(self.bucket)}/o"
-        params = {"uploadType": "multipart", "fields": _FIELDS} | _condition(expect) | _key_of(described, "kmsKeyName")
+        url = f"{self.location}/upload/storage/v1/b/{quote(self.bucket)}/o"
+        params = (
+            {"uploadType": "multipart", "fields": f"{_FIELDS},crc32c"}
+            | values.condition(expect)
+            | values.key_of(described, "kmsKeyName")
+        )
         headers = {"Content-Type": f"multipart/related; boundary={boundary}"}
-        made = self._info(await self._json("POST", url, what=key, params=params, headers=headers, data=body))
+        answer = await self._json("POST", url, what=key, params=params, headers=headers, data=body)
+        checksums.require_stored(key, checksum, answer.get("crc32c"))
+        made = self.info(answer)
         self._described.remember(key, made.version, described)
         return made
 
@@ -207,27 +241,35 @@ class GcsStore(Basic):
             await self._look(source.key, source.version)
         await self._look(target, expect)
         path = f"{self._object(source.key)}/rewriteTo/{self._object(target)}"
-        params = _condition(expect) | ({"ifSourceGenerationMatch": source.version} if match else {})
+        params = values.condition(expect) | ({"ifSourceGenerationMatch": source.version} if match else {})
         described = await self._described.of(source.key, source.version if match else None)
         kind = retyped((described or {}).get("contentType"), source.key, target)
         carried = (described or {}) | ({"contentType": kind} if kind else {})
-        params |= _key_of(carried, "destinationKmsKeyName")
+        params |= values.key_of(carried, "destinationKmsKeyName")
         token: dict[str, str] = {}
         while True:  # large objects, or ones that change their storage class, take several requests
             answer = await self._json(
-                "POST", path, what=target, params=params | token, payload=_resource(carried) or None
+                "POST", path, what=target, params=params | token, payload=values.resource(carried) or None
             )
             if answer.get("done", True):
-                return self._info(answer["resource"])
+                return self.info(answer["resource"])
             token = {"rewriteToken": answer["rewriteToken"]}
 
     async def delete(self, key: Key, *, expect: Version | None = None) -> None:
         async with deleting(key, expect) as named:
             await self._look(key, named)
-            await self._bridge.call(self._send, "DELETE", self._object(key), key, params=_condition(named))
+            await self._bridge.call(self._send, "DELETE", self._object(key), key, params=values.condition(named))
 
     async def open_upload(self, key: Key, *, replaces: Version | None = None) -> Upload:
-        return ComposedUpload(self, key, await self._description(key, replaces))
+        described = await self._description(key, replaces)
+        if self.capabilities.deletes:
+            return ComposedUpload(self, key, described)
+
+        async def send(path: str, size: int, expect: Version | None) -> ObjectInfo:
+            await self._look(key, expect)
+            return await send_file(self, key, described, path, size, expect)
+
+        return SpooledUpload(key, send)
 
     async def compose(
         self, sources: Sequence[ObjectInfo], target: Key, described: Description, *, expect: Version | None
@@ -240,11 +282,11 @@ class GcsStore(Basic):
                 {"name": self.prefix + source.key, "objectPreconditions": {"ifGenerationMatch": source.version}}
                 for source in sources
             ],
-            "destination": _resource(described),
+            "destination": values.resource(described),
         }
-        params = {"fields": _FIELDS} | _condition(expect) | _key_of(described, "kmsKeyName")
+        params = {"fields": _FIELDS} | values.condition(expect) | values.key_of(described, "kmsKeyName")
         answer = await self._json("POST", f"{self._object(target)}/compose", what=target, params=params, payload=body)
-        made = self._info(answer)
+        made = self.info(answer)
         self._described.remember(target, made.version, described)
         return made
 
@@ -274,12 +316,18 @@ class GcsStore(Basic):
     def _object(self, key: Key) -> str:
         return f"b/{quote(self.bucket)}/o/{quote(self.prefix + key, safe='')}"
 
-    def _info(self, item: Mapping[str, Any]) -> ObjectInfo:
+    def info(self, item: Mapping[str, Any]) -> ObjectInfo:
+        """Return the object that a resource tells of."""
         updated = datetime.datetime.fromisoformat(item["updated"])
         key = Key(item["name"][len(self.prefix) :])
         return ObjectInfo(
             key, int(item.get("size", 0)), int(updated.timestamp()) * 1_000_000_000, Version(str(item["generation"]))
         )
+
+    async def request(self, method: str, url: str, what: str, **options: Any) -> tuple[int, Mapping[str, str], bytes]:
+        """Send one request, and return its answer: status, headers, body. Raises the classes of `mountd.errors`."""
+        answer: tuple[int, Mapping[str, str], bytes] = await self._bridge.call(self._send, method, url, what, **options)
+        return answer
 
     async def _json(self, method: str, path: str, *, what: str, payload: Any = None, **options: Any) -> Any:
         if payload is not None:
@@ -304,7 +352,7 @@ class GcsStore(Basic):
             async with self._fs.session.request(
                 method,
                 # Encoded already: the slashes of a key are part of its one path segment.
-                _encoded(url),
+                values.encoded(url),
                 params=self._fs._get_params(dict(params or {})),
                 headers=self._with_token(headers or {}, what),
                 data=io.BytesIO(data) if data else None,
@@ -313,7 +361,7 @@ class GcsStore(Basic):
             ) as answer:
                 body = await answer.read()
                 if answer.status >= 400 and answer.status != 416:
-                    raise note_wait(_failure(answer.status, body, what), answer.headers)
+                    raise note_wait(values.failure(answer.status, body, what), answer.headers)
                 return answer.status, answer.headers, body
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             raise Unavailable(f"{what}: {type(exc).__name__}: {exc}") from exc
@@ -324,39 +372,3 @@ class GcsStore(Basic):
             return self._fs._get_headers(dict(headers))
         except Exception as exc:
             raise not_renewed(exc, what) from exc
-
-
-def _encoded(url: str) -> Any:
-    from yarl import URL  # what aiohttp takes; a plain text would be decoded and encoded again
-
-    return URL(url, encoded=True)
-
-
-def _condition(expect: Version | None) -> dict[str, str]:
-    if expect is None:
-        return {}
-    return {"ifGenerationMatch": "0" if expect == ABSENT else expect}
-
-
-def _cut(status: int, data: bytes, start: int, length: int) -> bytes:
-    """Return the range asked for, also from a service that has sent everything."""
-    return data if status == 206 else data[start : start + length]
-
-
-def _failure(status: int, body: bytes, what: str) -> MountdError:
-    try:
-        error = json.loads(body)["error"]
-        message = error if isinstance(error, str) else error.get("message", "")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        message = body[:200].decode("utf-8", "replace")
-    return of_status(status)(f"{what}: {message or f'HTTP status {status}'}")
-
-
-def _key_of(described: Description, parameter: str) -> dict[str, str]:
-    """Return the parameter of a request that names the key of encryption; answers name a version of it."""
-    name = described.get("kmsKeyName", "").partition("/cryptoKeyVersions/")[0]
-    return {parameter: name} if name else {}
-
-
-def _resource(described: Description) -> Description:
-    return {name: value for name, value in described.items() if name != "kmsKeyName"}

@@ -66,6 +66,8 @@ class Capabilities:
         versioned_read: a read that names a version never gets another one.
         exact_versions: no two states of an object have the same version.
         part_copy: parts of an upload can be taken from an object inside the store, up to `max_copy_part` each.
+        range_copy: they can be any ranges of any object; without it they are what the store still has as parts, or
+            whole objects.
         batch_delete: `delete_many` can be used.
         folders: directories are real. They exist by themselves, and `rename` moves a file, or a directory with
             everything below it, in one step.
@@ -82,6 +84,7 @@ class Capabilities:
     versioned_read: bool = False
     exact_versions: bool = True
     part_copy: bool = False
+    range_copy: bool = False
     batch_delete: bool = False
     folders: bool = False
     deletes: bool = True

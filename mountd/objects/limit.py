@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from mountd.errors import DeadlineExceeded
+from mountd.objects.interface import MiB
 from mountd.objects.layer import Layer, LayerUpload
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ DATA_REQUESTS = 24
 SMALL_REQUESTS = 64
 # Work that a service does by itself, in time that grows with the object, before it answers.
 SLOW_FACTOR = 5.0
+# And this much at least it moves in a second, in bytes, when it copies.
+SLOWEST_COPY = 50 * MiB
 
 _DATA = frozenset({"read_range", "put", "put_part"})
 _SLOW = frozenset({"copy", "copy_part", "complete"})
@@ -59,8 +62,16 @@ class LimitedStore(Layer):
         inner = await self._request("open_upload", lambda: self._inner.open_upload(key, replaces=replaces))
         return _CountedUpload(inner, self)
 
-    async def _request(self, name: str, send: Callable[[], Awaitable[T]]) -> T:
-        allowed = self._deadline * (SLOW_FACTOR if name in _SLOW else 1.0)
+    async def copy(
+        self, source: ObjectInfo, target: Key, *, expect: Version | None = None, match: bool = True
+    ) -> ObjectInfo:
+        # Of what is large this is many requests, on some services one after the other.
+        return await self._request(
+            "copy", lambda: self._inner.copy(source, target, expect=expect, match=match), copied=source.size
+        )
+
+    async def _request(self, name: str, send: Callable[[], Awaitable[T]], *, copied: int = 0) -> T:
+        allowed = self._deadline * (SLOW_FACTOR if name in _SLOW else 1.0) + copied / SLOWEST_COPY
         async with self._data if name in _DATA else self._small:
             self.requests[name] += 1
             with trio.move_on_after(allowed):

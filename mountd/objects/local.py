@@ -45,6 +45,7 @@ class LocalStore(Basic):
         self.capabilities = Capabilities(
             conditional_create=True,
             part_copy=True,
+            range_copy=True,
             batch_delete=True,
             folders=True,
             read_only=read_only,

@@ -37,6 +37,7 @@ class MemoryStore(Basic):
         conditional_delete=True,
         versioned_read=True,
         part_copy=True,
+        range_copy=True,
         batch_delete=True,
         min_part=1,
     )

@@ -10,6 +10,7 @@ import trio
 
 from mountd.errors import BadCredentials, UserError
 from mountd.objects.bridge import open_bridge
+from mountd.objects.leftovers import Leftovers
 from mountd.objects.limit import SMALL_REQUESTS, LimitedStore
 from mountd.objects.local import LocalStore
 from mountd.objects.renewal import RenewingStore
@@ -21,6 +22,7 @@ from mountd.stores.options import open_options
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import AsyncIterator, Callable, Mapping
+    from pathlib import Path
 
     from mountd.config import MountSettings
     from mountd.objects.bridge import Bridge
@@ -57,18 +59,23 @@ async def open_store(
     config: StoreConfig,
     settings: MountSettings,
     *,
+    data: Path | None = None,
     catalogue: FlavorCatalogue | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[OpenStore]:
     """Open a store for the length of the block; nothing is sent yet, `check()` does that.
 
-    `report` gets one line for each request that failed for good. Raises UserError where options or packages are
+    `data` is the store's state folder, where uploads are noted until they are complete; nobody else uses it during the
+    block. `report` gets one line for each request that failed for good. Raises UserError where options or packages are
     missing.
     """
     flavor = (catalogue or FlavorCatalogue()).get(config.flavor)
     options = open_options(flavor, config)
     async with open_bridge() as bridge:
-        inner = await trio.to_thread.run_sync(_implementation, flavor, config.root, options, settings, bridge)
+        leftovers = Leftovers(data / "uploads" if data else None)
+        inner = await trio.to_thread.run_sync(
+            _implementation, flavor, config.root, options, settings, bridge, leftovers
+        )
         limited = LimitedStore(inner, deadline=settings.request_deadline)
         try:
             renewing = _renewing(limited, inner, flavor, config, settings, bridge, options)
@@ -107,7 +114,12 @@ def _arguments(flavor: Flavor, options: Mapping[str, Any], settings: MountSettin
 
 
 def _implementation(
-    flavor: Flavor, root: str, options: Mapping[str, Any], settings: MountSettings, bridge: Bridge
+    flavor: Flavor,
+    root: str,
+    options: Mapping[str, Any],
+    settings: MountSettings,
+    bridge: Bridge,
+    leftovers: Leftovers,
 ) -> ObjectStore:
     """Return what speaks to the service. Runs in a thread: the cloud libraries take a second to import."""
     if flavor.kind == "local":
@@ -120,12 +132,20 @@ def _implementation(
         from mountd.objects.s3 import S3Store
 
         return S3Store(
-            filesystem, bridge, bucket=bucket, prefix=prefix, read_only=settings.read_only, max_copy=settings.copy_limit
+            filesystem,
+            bridge,
+            bucket=bucket,
+            prefix=prefix,
+            read_only=settings.read_only,
+            max_copy=settings.copy_limit,
+            leftovers=leftovers,
         )
     if flavor.kind == "gcs":
         from mountd.objects.gcs import GcsStore
 
-        return GcsStore(filesystem, bridge, bucket=bucket, prefix=prefix, read_only=settings.read_only)
+        return GcsStore(
+            filesystem, bridge, bucket=bucket, prefix=prefix, read_only=settings.read_only, leftovers=leftovers
+        )
     if flavor.kind == "azure":
         from mountd.objects.azure import AzureStore
 

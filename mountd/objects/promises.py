@@ -42,6 +42,11 @@ _WEAKNESSES: tuple[tuple[Callable[[Capabilities], bool], str], ...] = (
         lambda can: not can.part_copy,
         "a small change to a large file sends the whole file again",
     ),
+    (
+        lambda can: can.part_copy and not can.range_copy,
+        "a small change to a large file that this mount did not write a moment ago sends the whole file again, "
+        "unless it is appended to",
+    ),
 )
 
 
@@ -58,9 +63,9 @@ def weaknesses(can: Capabilities) -> list[str]:
 
 _CONDITIONS = dict.fromkeys(("conditional_create", "conditional_put", "conditional_copy", "conditional_delete"), True)
 _KEPT: dict[Kind, Capabilities] = {
-    "local": Capabilities(conditional_create=True, part_copy=True),
+    "local": Capabilities(conditional_create=True, part_copy=True, range_copy=True),
     "gcs": Capabilities(**_CONDITIONS, versioned_read=True, part_copy=True),
-    "azure": Capabilities(**_CONDITIONS, versioned_read=True, part_copy=True),
+    "azure": Capabilities(**_CONDITIONS, versioned_read=True, part_copy=True, range_copy=True),
     "fsspec": Capabilities(exact_versions=False),
 }
 

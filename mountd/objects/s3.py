@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mountd.errors import Denied, MountdError, NotFound, StoreFailure, Unavailable, Unsupported, VersionChanged
+from mountd.objects import checksums
 from mountd.objects import s3_values as values
 from mountd.objects.base import Basic
 from mountd.objects.checking import list_one
@@ -32,12 +33,14 @@ from mountd.objects.media import content_type, retyped
 from mountd.objects.preconditions import deleting, look, require
 from mountd.objects.s3_errors import code_of, domain_errors, failure, require_ours
 from mountd.objects.s3_upload import S3Upload, copy_in_parts, send_file
+from mountd.objects.s3_versions import find_version
 from mountd.objects.spool import SpooledUpload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mountd.objects.bridge import Bridge
+    from mountd.objects.leftovers import Leftovers
 
 COPY_PART = 512 * MiB
 MARKER = ".mountd-directory"
@@ -52,10 +55,19 @@ class S3Store(Basic):
     Args:
         filesystem: an asynchronous `s3fs.S3FileSystem` on the bridge's loop.
         max_copy: bytes that one request copies at most; larger objects are copied in parts.
+        leftovers: where uploads are noted.
     """
 
     def __init__(
-        self, filesystem: Any, bridge: Bridge, *, bucket: str, prefix: str, read_only: bool, max_copy: int
+        self,
+        filesystem: Any,
+        bridge: Bridge,
+        *,
+        bucket: str,
+        prefix: str,
+        read_only: bool,
+        max_copy: int,
+        leftovers: Leftovers,
     ) -> None:
         self._opened: list[Any] = []
         self.use(filesystem)
@@ -63,6 +75,7 @@ class S3Store(Basic):
         self.bucket = bucket
         self.prefix = prefix
         self._max_copy = max_copy
+        self.leftovers = leftovers
         self._described = Descriptions(self._ask_description)
         self._decides = True  # until `check` has found out
         self._marker = ""
@@ -73,6 +86,7 @@ class S3Store(Basic):
             conditional_delete=True,
             versioned_read=True,
             part_copy=True,
+            range_copy=True,
             read_only=read_only,
             max_key_bytes=1024 - len(prefix.encode()),
             max_copy_part=min(COPY_PART, max_copy),
@@ -85,7 +99,7 @@ class S3Store(Basic):
         self._fs = filesystem
 
     async def check(self) -> None:
-        """List one key, and find out what the service does and the credentials allow.
+        """List one key, find out what the service does and the credentials allow, and end uploads that were left.
 
         Raises NotFound without the bucket, BadCredentials, Denied, Unavailable.
         """
@@ -96,6 +110,11 @@ class S3Store(Basic):
             probe = Key(f"{PROBE}{secrets.token_hex(8)}")
             await self._find_out_puts(probe)
             await self._find_out_deletions(probe)
+        if not self.capabilities.read_only:
+            await self.leftovers.abandon(self._abort_upload)
+
+    async def _abort_upload(self, key: str, upload_id: str) -> None:
+        await self.call("abort_multipart_upload", Key(key), UploadId=upload_id)
 
     async def _find_out_puts(self, probe: Key) -> None:
         """Find out whether the service decides preconditions. Some accept them and act as if there had been none.
@@ -122,6 +141,7 @@ class S3Store(Basic):
             conditional_delete=False,
             versioned_read=False,
             part_copy=False,
+            range_copy=False,
         )
 
     async def _find_out_deletions(self, probe: Key) -> None:
@@ -165,24 +185,25 @@ class S3Store(Basic):
         described = await self._described.of(key, version)
         if described is None:
             return None
-        carried = values.metadata(described) | values.placement(described)
+        carried = values.metadata(described) | self._placement(described)
         if described.get(values.TAGS):
             carried["Tagging"] = values.tagging((await self.call("get_object_tagging", key))["TagSet"])
         return carried
 
+    def _placement(self, described: Description) -> Description:
+        return values.placement(described, self._fs.s3_additional_kwargs)
+
     async def _description(self, key: Key, replaces: Version | None) -> Description:
         """Return what an object is to carry that replaces a version, or is new."""
         carried = await self._carried(key, replaces)
-        return carried if carried is not None else {"ContentType": content_type(key)}
+        return carried if carried is not None else values.of_new(content_type(key), self._fs.s3_additional_kwargs)
 
     async def list_page(
         self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000
     ) -> ListPage:
-        answer = await self._bridge.call(
-            self._send,
+        answer = await self.ask(
             "list_objects_v2",
             f"s3://{self.bucket}/{self.prefix}{prefix}",
-            Bucket=self.bucket,
             Prefix=self.prefix + prefix,
             MaxKeys=limit,
             **({} if recursive else {"Delimiter": "/"}),
@@ -204,23 +225,15 @@ class S3Store(Basic):
         try:
             return await self._bridge.call(self._read_range, key, start, length, version)
         except (NotFound, VersionChanged):
-            kept = await self._kept(key, version) if version is not None else None
+            kept = await self._kept_as(key, version)
             if kept is None:
                 raise
             return await self._bridge.call(self._read_range, key, start, length, version, VersionId=kept)
 
-    async def _kept(self, key: Key, version: Version) -> str | None:
-        """Return the name that a bucket which keeps versions gives one that was replaced, `None` where it has none."""
-        if not self._decides:
+    async def _kept_as(self, key: Key, version: Version | None) -> str | None:
+        if version is None or not self._decides:
             return None
-        try:
-            answer = await self._bridge.call(
-                self._send, "list_object_versions", key, Bucket=self.bucket, Prefix=self._name(key)
-            )
-        except MountdError:  # not allowed, or not known to the service
-            return None
-        found = (each for each in answer.get("Versions", ()) if each["Key"] == self._name(key))
-        return next((each["VersionId"] for each in found if values.version_of(each) == version), None)
+        return await find_version(self, self._name(key), version)
 
     async def _read_range(self, key: Key, start: int, length: int, version: Version | None, **which: str) -> Chunk:
         """Runs on asyncio, body included, so that a chunk crosses the bridge once."""
@@ -253,8 +266,9 @@ class S3Store(Basic):
         await self._look(key, expect)
         described = await self._description(key, expect)
         answer = await self.call("put_object", key, Body=bytes(data), **described, **values.condition(expect))
+        checksums.require_stored(key, checksums.crc32(data), answer.get("ChecksumCRC32"))
         made = values.made(key, answer, size=len(data))
-        self._described.remember(key, made.version, _without_tags(described))
+        self._described.remember(key, made.version, values.with_tags_counted(described))
         return made
 
     async def copy(
@@ -266,10 +280,11 @@ class S3Store(Basic):
         await self._look(source.key, source.version if match else None)
         described = await self._described.of(source.key, source.version if match else None) or {}
         if source.size > self._max_copy:
-            carried = await self._carried(source.key, source.version) or {"ContentType": content_type(target)}
-            upload = await S3Upload.begin(self, target, carried)
+            carried = await self._description(source.key, source.version)
+            kind = retyped(carried.get("ContentType"), source.key, target)
+            upload = await S3Upload.begin(self, target, carried | ({"ContentType": kind} if kind else {}))
             return await copy_in_parts(upload, source, self.capabilities.max_copy_part, expect=expect)
-        asked = values.placement(described) | self._retyped(described, source.key, target)
+        asked = self._placement(described) | self._retyped(described, source.key, target)
         answer = await self.call(
             "copy_object", target, **asked, **self.source(source, match=match), **values.condition(expect)
         )
@@ -298,9 +313,7 @@ class S3Store(Basic):
             {"Key": self._name(key), **({"ETag": values.quoted(version)} if version else {})}
             for key, version in versions.items()
         ]
-        answer = await self._bridge.call(
-            self._send, "delete_objects", self.bucket, Bucket=self.bucket, Delete={"Objects": named, "Quiet": False}
-        )
+        answer = await self.ask("delete_objects", self.bucket, Delete={"Objects": named, "Quiet": False})
         return {self._key(each["Key"]): each.get("Code", "") for each in answer.get("Errors", ())}
 
     async def open_upload(self, key: Key, *, replaces: Version | None = None) -> Upload:
@@ -326,7 +339,12 @@ class S3Store(Basic):
     def source(self, source: ObjectInfo, *, match: bool) -> dict[str, Any]:
         """Return the arguments that name the source of a copy. `match`: in the version it has."""
         named: dict[str, Any] = {"CopySource": {"Bucket": self.bucket, "Key": self._name(source.key)}}
+        named |= values.source_key(self._fs.s3_additional_kwargs)
         return named | ({"CopySourceIfMatch": values.quoted(source.version)} if match else {})
+
+    async def ask(self, method: str, what: str, **arguments: Any) -> Any:
+        """Send one request about the bucket; `what` names it in errors. Raises the classes of `mountd.errors`."""
+        return await self._bridge.call(self._send, method, what, Bucket=self.bucket, **arguments)
 
     async def call(self, method: str, key: Key, **arguments: Any) -> Any:
         """Send one request about a key. Raises the classes of `mountd.errors`."""
@@ -360,10 +378,3 @@ class S3Store(Basic):
             answer = await self._fs._call_s3(method, **arguments)
             require_ours(method, answer, what)
             return answer
-
-
-def _without_tags(described: Description) -> Description:
-    """Return a description as answers give it: with the number of tags."""
-    tags = described.get("Tagging", "")
-    kept = {name: value for name, value in described.items() if name != "Tagging"}
-    return kept | ({values.TAGS: tags.count("&") + 1} if tags else {})

@@ -14,7 +14,6 @@ from botocore import exceptions as botocore_errors
 
 from mountd.errors import (
     BadCredentials,
-    Corrupt,
     Denied,
     FileTooLarge,
     Misdirected,
@@ -64,8 +63,8 @@ _CODES: dict[str, type[MountdError]] = {
     "InternalError": Unavailable,
     "RequestTimeout": Unavailable,
     "IncompleteBody": Unavailable,
-    "BadDigest": Corrupt,
-    "XAmzContentSHA256Mismatch": Corrupt,
+    "BadDigest": Unavailable,  # damaged on its way, and refused
+    "XAmzContentSHA256Mismatch": Unavailable,
     "EntityTooLarge": FileTooLarge,
     "KeyTooLongError": NameTooLong,
     "QuotaExceeded": NoSpace,

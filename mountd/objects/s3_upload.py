@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from mountd.errors import NotFound, VersionChanged
+from mountd.errors import MountdError, NotFound, VersionChanged
+from mountd.objects import checksums
 from mountd.objects import s3_values as values
 from mountd.objects.interface import Buffer, Key, MiB, ObjectInfo, Version
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from mountd.objects.s3 import S3Store
 
 FILE_PART = 16 * MiB
+# Ranges that the service copies at a time for one object; it carries them out side by side.
+PARALLEL_COPIES = 8
 
 
 class S3Upload:
@@ -30,10 +34,13 @@ class S3Upload:
     @classmethod
     async def begin(cls, store: S3Store, key: Key, described: dict[str, Any]) -> S3Upload:
         """Begin an object that will carry what `described` says."""
-        return cls(store, key, (await store.call("create_multipart_upload", key, **described))["UploadId"])
+        upload = cls(store, key, (await store.call("create_multipart_upload", key, **described))["UploadId"])
+        store.leftovers.note(key, upload._id)
+        return upload
 
     async def put_part(self, number: int, offset: int, data: Buffer) -> None:
         answer = await self._call("upload_part", PartNumber=number, Body=bytes(data))
+        checksums.require_stored(f"{self._key}, part {number}", checksums.crc32(data), answer.get("ChecksumCRC32"))
         self._parts[number] = answer["ETag"], len(data)
 
     async def copy_part(self, number: int, offset: int, source: ObjectInfo, start: int, length: int) -> None:
@@ -52,11 +59,13 @@ class S3Upload:
         condition = values.condition(expect)
         try:
             answer = await self._call("complete_multipart_upload", MultipartUpload={"Parts": parts}, **condition)
+            made = values.made(self._key, answer, size=size)
         except (NotFound, VersionChanged):
             # The answer to an earlier attempt may have been lost: then the object is there, made of exactly these
             # parts.
-            return await self._completed_before(etags, size)
-        return values.made(self._key, answer, size=size)
+            made = await self._completed_before(etags, size)
+        self._store.leftovers.forget(self._id)
+        return made
 
     async def _completed_before(self, etags: Sequence[str], size: int) -> ObjectInfo:
         try:
@@ -68,22 +77,35 @@ class S3Upload:
         return found
 
     async def abort(self) -> None:
-        try:
+        with contextlib.suppress(NotFound):
             await self._call("abort_multipart_upload")
-        except NotFound:
-            return
+        self._store.leftovers.forget(self._id)
 
     async def _call(self, method: str, **arguments: Any) -> Any:
         return await self._store.call(method, self._key, UploadId=self._id, **arguments)
 
 
 async def copy_in_parts(upload: S3Upload, source: ObjectInfo, part: int, *, expect: Version | None) -> ObjectInfo:
-    """Make the object out of ranges of another one, of `part` bytes each."""
+    """Make the object out of ranges of another one, of `part` bytes each, several at a time."""
     starts = range(0, source.size, part)
+    todo = iter(enumerate(starts, 1))
+    failures: list[MountdError] = []
+
+    async def copy() -> None:
+        for number, start in todo:
+            if failures:
+                return
+            try:
+                await upload.copy_part(number, start, source, start, min(part, source.size - start))
+            except MountdError as exc:
+                failures.append(exc)
 
     async def make() -> ObjectInfo:
-        for number, start in enumerate(starts, 1):
-            await upload.copy_part(number, start, source, start, min(part, source.size - start))
+        async with trio.open_nursery() as nursery:
+            for _ in range(PARALLEL_COPIES):
+                nursery.start_soon(copy)
+        if failures:
+            raise failures[0]
         return await upload.complete(range(1, len(starts) + 1), expect=expect)
 
     return await _or_abort(upload, make)

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 # What HeadObject and GetObject tell of an object and PutObject, CreateMultipartUpload and CopyObject take.
 _HEADERS = ("CacheControl", "ContentDisposition", "ContentEncoding", "ContentLanguage", "ContentType", "Expires")
 _METADATA = (*_HEADERS, "Metadata", "WebsiteRedirectLocation")
-_PLACEMENT = ("StorageClass", "ServerSideEncryption", "SSEKMSKeyId", "BucketKeyEnabled")
+_ENCRYPTION = ("ServerSideEncryption", "SSEKMSKeyId", "BucketKeyEnabled")
+_PLACEMENT = ("StorageClass", *_ENCRYPTION)
+_CUSTOMER_KEY = "SSECustomerKey"
 TAGS = "TagCount"  # of the tags themselves an answer tells only how many there are
 
 # Objects in these classes cannot be read before somebody asks for them, hours ahead: what is written is not put there.
@@ -39,9 +41,37 @@ def metadata(described: Description) -> Description:
     return {name: value for name, value in described.items() if name in _METADATA}
 
 
-def placement(described: Description) -> Description:
-    """Return the part that a copy does not take over by itself: storage class and encryption."""
-    return {name: value for name, value in described.items() if name in _PLACEMENT}
+def of_new(content_type: str, options: Mapping[str, Any]) -> Description:
+    """Return what a new object carries; `options` are those that go with every request."""
+    return {"ContentType": content_type} | {name: options[name] for name in ("StorageClass",) if name in options}
+
+
+def placement(described: Description, options: Mapping[str, Any]) -> Description:
+    """Return the part that a copy does not take over by itself: storage class and encryption.
+
+    `options` go with every request that names nothing else. A storage class there is meant for new objects; encryption
+    is a rule for everything that is written.
+    """
+    placed = {name: value for name, value in described.items() if name in _PLACEMENT}
+    if "StorageClass" in options:
+        placed.setdefault("StorageClass", "STANDARD")  # which answers do not name
+    if _CUSTOMER_KEY in options or any(name in options for name in _ENCRYPTION):
+        placed = {name: value for name, value in placed.items() if name not in _ENCRYPTION}
+    return placed
+
+
+def source_key(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the customer's key in `options` once more, as that of the source of a copy."""
+    if f"CopySource{_CUSTOMER_KEY}" in options:
+        return {}
+    return {f"CopySource{name}": value for name, value in options.items() if name.startswith("SSECustomer")}
+
+
+def with_tags_counted(described: Description) -> Description:
+    """Return a description as answers give it: with the number of tags."""
+    tags = described.get("Tagging", "")
+    kept = {name: value for name, value in described.items() if name != "Tagging"}
+    return kept | ({TAGS: tags.count("&") + 1} if tags else {})
 
 
 def tagging(tags: Iterable[Mapping[str, str]]) -> str:

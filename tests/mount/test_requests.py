@@ -84,3 +84,23 @@ def test_a_sequential_read_fetches_every_byte_once(host, s3_store):
         assert len((mount / "a").read_bytes()) == 40 * MiB
     assert mount.status()["cache"]["bytes"] == 40 * MiB
     assert requests["read_range"] <= 12
+
+
+def test_a_directory_of_many_objects_is_renamed_in_few_deletions(host, s3_store):
+    """1100 objects are copied one by one, and deleted a thousand at a time."""
+    threads = [
+        threading.Thread(target=lambda i=i: [s3_store.put(f"old/f{n:04}", b"x") for n in range(i, 1100, 8)])
+        for i in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    mount = host.mount(s3_store)
+    with mount.counting() as requests:
+        (mount / "old").rename(mount / "new")
+    assert requests["copy"] == 1100
+    assert requests.get("delete", 0) == 0
+    assert requests["delete_many"] <= 3  # and one for the sidecar, which is the last to go
+    found = [key for key in s3_store.keys() if "/.mountd-" not in key]
+    assert found == [f"new/f{n:04}" for n in range(1100)]

@@ -89,7 +89,7 @@ def pytest_generate_tests(metafunc):
 
 
 @pytest.fixture
-async def store(kind, config_of, request):
+async def store(kind, config_of, request, tmp_path):
     """An empty store of each kind, or an empty folder in the one that the command line names."""
     async with contextlib.AsyncExitStack() as stack:
         if kind == "memory":
@@ -97,7 +97,7 @@ async def store(kind, config_of, request):
         elif kind == "given":
             yield await stack.enter_async_context(scratch(request.config))
         else:
-            opened = await stack.enter_async_context(open_store(config_of(kind), SETTINGS))
+            opened = await stack.enter_async_context(open_store(config_of(kind), SETTINGS, data=tmp_path / "state"))
             await opened.store.check()
             yield opened.store
 

@@ -112,14 +112,14 @@ async def test_a_copy_whose_answer_was_lost_is_done_once(service):
             await store.copy(source, B, expect=ABSENT)
 
 
-async def test_an_upload_whose_answers_were_lost_is_done_once(s3_service):
+async def test_an_upload_whose_answers_were_lost_is_done_once(service):
     """Parts are sent again, and a completed upload is known by the parts that the object is made of. [lost-answer]"""
-    async with s3_service.open(SETTINGS) as opened:
+    async with service.open(SETTINGS) as opened:
         upload = await opened.store.open_upload(A)
-        for method in ("PUT", "POST"):
-            answers = s3_service.proxy.on(lambda request, method=method: request.method == method, lost, times=1)
-            await (upload.put_part(1, 0, b"part") if method == "PUT" else upload.complete([1], expect=ABSENT))
-            assert answers.left == 0
+        for step in ("part", "completion"):
+            changing = service.proxy.on(lambda request: request.method in ("PUT", "POST"), lost, times=1)
+            await (upload.put_part(1, 0, b"part") if step == "part" else upload.complete([1], expect=ABSENT))
+            assert changing.left == 0
         assert (await opened.store.read_range(A, 0, 9)).data == b"part"
 
 

@@ -152,6 +152,20 @@ async def test_deleting_what_is_not_there_succeeds(store):
     assert await listed(store) == ([], [])
 
 
+async def test_many_are_deleted_at_once_each_in_its_version(store):
+    """What has another version by now stays, what is gone already is no error, and `None` means any version."""
+    if not store.capabilities.batch_delete:
+        pytest.skip("the store says that it cannot")
+    names = [Key(name) for name in ("a b", "d/c", "e+f&g", "changed", "gone", "any")]
+    made = {key: await store.put(key, b"1") for key in names}
+    await store.put(Key("changed"), b"22")
+    await store.delete(Key("gone"))
+    versions = {key: info.version for key, info in made.items()}
+    await store.delete_many(versions | {Key("any"): None, Key("never"): None})
+    assert [key for key in (await listed(store, recursive=True))[0] if not key.endswith("/")] == ["changed"]
+    assert await read(store, Key("changed")) == b"22"
+
+
 async def test_a_copy_has_the_bytes_of_its_source(store):
     """`copy` makes an object with the same bytes and leaves the source."""
     source = await store.put(A, b"bytes")
@@ -328,6 +342,22 @@ async def test_an_upload_is_conditional(store):
     await upload.put_part(1, 0, b"new")
     await upload.complete([1], expect=there.version)
     assert await read(store, A) == b"new"
+
+
+async def test_an_upload_that_meets_a_change_leaves_nothing(store):
+    """Neither its parts nor what was made of them on the way stay beside what somebody else has put."""
+    small = store.capabilities.min_part == 1
+    size, count = (10, 40) if small else (store.capabilities.min_part, 2)
+    old = await store.put(A, b"old")
+    upload = await store.open_upload(A, replaces=old.version)
+    for number in range(1, count + 1):
+        await upload.put_part(number, (number - 1) * size, b"x" * size)
+    await store.put(A, b"theirs")
+    with pytest.raises(VersionChanged):
+        await upload.complete(range(1, count + 1), expect=old.version)
+    await upload.abort()
+    assert await listed(store, recursive=True) == (["a"], [])
+    assert await read(store, A) == b"theirs"
 
 
 async def test_an_aborted_upload_leaves_nothing(store):

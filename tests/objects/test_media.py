@@ -39,10 +39,10 @@ def type_of(request, kind, config, key):
 
 
 @pytest.mark.parametrize("kind", ["s3", "gcs", "azure"])
-async def test_objects_have_the_type_of_their_name(request, config_of, kind):
+async def test_objects_have_the_type_of_their_name(request, config_of, tmp_path, kind):
     """Put, uploaded in parts, and copied."""
     config = config_of(kind)
-    async with open_store(config, SETTINGS) as opened:
+    async with open_store(config, SETTINGS, data=tmp_path) as opened:
         await opened.store.check()
         for name, expected in NAMES.items():
             await opened.store.put(Key(name), b"bytes")
