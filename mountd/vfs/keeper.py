@@ -18,7 +18,7 @@ from mountd.errors import MountdError
 from mountd.objects import octets
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, Version
 from mountd.vfs.names import child_key, component
-from mountd.vfs.nodes import Directory, File, Node, NodeTable, OtherName
+from mountd.vfs.nodes import Directory, File, Ino, Node, NodeTable, OtherName
 
 if TYPE_CHECKING:
     from mountd.failures import FailureLog
@@ -72,15 +72,21 @@ class Keeper:
 
     async def refresh(self, directory: Directory, found: ObjectInfo | None, *, at: float) -> None:
         """Take over what a listing has shown of the directory's sidecar."""
+        before = self.sidecar(directory).names
         if await self.attributes.refresh(self.sidecar(directory), found, at=at):
-            self._redress(directory)
+            self._redress(directory, before)
 
     async def load(self, directory: Directory) -> None:
         """Read the directory's sidecar anew."""
+        before = self.sidecar(directory).names
         if await self.attributes.load(self.sidecar(directory)):
-            self._redress(directory)
+            self._redress(directory, before)
 
-    def _redress(self, directory: Directory) -> None:
+    def _redress(self, directory: Directory, before: dict[str, Record]) -> None:
+        now = self.sidecar(directory).names
+        for name in before.keys() | now.keys():
+            if before.get(name, {}).get("kind") != now.get(name, {}).get("kind"):
+                directory.catalog.renumber(octets.name_of(name))  # of another kind is another file
         for node in list(directory.nodes()):
             if self.record(node) != node.attributes.record:
                 self.dress(node)
@@ -115,16 +121,15 @@ class Keeper:
             known.atime_ns = record.get("atime", known.mtime_ns)
             known.ctime_ns = record.get("ctime", known.mtime_ns)
 
-    def file(self, directory: Directory, name: bytes, info: ObjectInfo) -> File:
+    def file(self, directory: Directory, name: bytes, info: ObjectInfo, ino: int = 0) -> File:
         """Return the node for an object: a new one, or that of another name of the same file."""
-        record = self.sidecar(directory).record(component(name))
-        links = record.get("links") if record.get("version") == info.version else None
+        links = self.links(directory, name, info)
         if links:
             group = self._groups.get(links["id"])
             if group is not None and not group.unlinked:
                 group.add_name(directory, name, info)
                 return group
-        node = self._nodes.file(directory, name, info)
+        node = self._nodes.file(directory, name, info, ino)
         self.dress(node)
         if links:
             node.link_id = links["id"]
@@ -133,10 +138,32 @@ class Keeper:
             self._groups[node.link_id] = node
         return node
 
-    def directory(self, parent: Directory, name: bytes) -> Directory:
+    def links(self, directory: Directory, name: bytes, info: ObjectInfo) -> Record | None:
+        """Return what is said of the other names of an object, `None` for one that has only this."""
+        state = self.sidecar(directory)
+        if state.is_empty:
+            return None
+        record = state.record(component(name))
+        return record.get("links") if record.get("version") == info.version else None
+
+    def directory(self, parent: Directory, name: bytes, ino: int = 0) -> Directory:
         """Return a new node for a directory."""
-        node = self._nodes.directory(parent, name)
+        node = self._nodes.directory(parent, name, ino)
         self.dress(node)
+        return node
+
+    def shown(self, directory: Directory, name: bytes, info: ObjectInfo | None, ino: int) -> Node:
+        """Return a node only to be looked at: nobody keeps it."""
+        if info is None:
+            folder = self._nodes.make_directory(Ino(ino), directory, name)
+            self.dress(folder)
+            return folder
+        node = self._nodes.make_file(Ino(ino), directory, name, info)
+        if not self.sidecar(directory).is_empty:
+            self.dress(node)
+        elif info.key in self._times:  # the rest are defaults
+            known = node.attributes
+            known.atime_ns = known.mtime_ns = known.ctime_ns = self.remembered(info)
         return node
 
     def same(self, node: File, directory: Directory, name: bytes, info: ObjectInfo) -> bool:

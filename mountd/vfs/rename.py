@@ -292,9 +292,23 @@ class Renames:
         """
         for node in [directory, *directory.tree()]:
             if isinstance(node, Directory):
-                node.listing = node.sidecar = None
+                node.listing = node.coming = node.sidecar = None
+                _rebase_catalog(node, copies)
             elif isinstance(node, File):
                 _rebase_file(node, copies)
+
+
+def _rebase_catalog(directory: Directory, copies: Copies) -> None:
+    catalog = directory.catalog
+    for slot in catalog.slots():
+        info = catalog.fact(slot, directory.key)
+        if info is None:
+            continue
+        copied = copies.get((info.key, info.version))
+        if copied is not None:
+            catalog.update(slot, copied)
+        else:
+            catalog.drop(slot)
 
 
 def _rebase_file(node: File, copies: Copies) -> None:
