@@ -18,6 +18,7 @@ from mountd.objects import folder
 from mountd.objects.folder import Partial, domain_errors
 from mountd.objects.interface import Buffer, Capabilities, Chunk, Key, ListPage, ObjectInfo, Upload, Version
 from mountd.objects.octets import text_of
+from mountd.objects.scan import Scans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ class LocalStore:
 
     def __init__(self, root: str, *, read_only: bool = False) -> None:
         self._root = root
+        self._scans = Scans()
         self.capabilities = Capabilities(
             conditional_create=True,
             part_copy=True,
@@ -61,18 +63,14 @@ class LocalStore:
     async def list_page(
         self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000
     ) -> ListPage:
-        return await self._at(prefix, lambda path: self._list(path, prefix, recursive=recursive))
+        return await self._at(prefix, lambda path: self._list(path, prefix, recursive, cursor, limit))
 
-    def _list(self, path: str, prefix: Key, *, recursive: bool) -> ListPage:
+    def _list(self, path: str, prefix: Key, recursive: bool, cursor: str | None, limit: int) -> ListPage:
         if not os.path.isdir(path):
             return ListPage((), (), None)
         if recursive:
             return ListPage([*self._walk(path, prefix)], (), None)
-        # One page for the whole folder: a cursor would have to survive changes, and nothing is saved by stopping.
-        objects, prefixes = self._scan(path, prefix)
-        if prefix:
-            objects.insert(0, folder.info_of(prefix, os.stat(path)))
-        return ListPage(objects, prefixes, None)
+        return self._scans.page(path, prefix, cursor=cursor, limit=limit)
 
     def _scan(self, path: str, prefix: Key) -> tuple[list[ObjectInfo], list[Key]]:
         objects: list[ObjectInfo] = []

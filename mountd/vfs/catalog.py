@@ -87,6 +87,10 @@ class Catalog:
         """Return the slot here of a name in another catalog."""
         return self._place(other._names[slot])[1]
 
+    def take_over(self, slot: int, other: Catalog) -> int:
+        """Return the slot here of a name in another catalog, made with its facts if there is none."""
+        return slot if other is self else self.put(other._names[slot], other.fact(slot, Key("")), other.checked[slot])
+
     def is_folder(self, slot: int) -> bool:
         """Tell whether a slot is a directory's."""
         return self._names[slot].endswith(b"/")
@@ -166,7 +170,7 @@ class Catalog:
         new = Catalog()
         for slot in self._order:
             if self._alive[slot]:
-                into = new.put(self._names[slot], self.fact(slot, Key("")), self.checked[slot])
+                into = new.take_over(slot, self)
                 new.inos[into] = self.inos[slot]
         return new
 

@@ -33,10 +33,11 @@ from mountd.vfs.changes import Changes
 from mountd.vfs.files import Files, Pending
 from mountd.vfs.keeper import Keeper
 from mountd.vfs.namespace import Namespace
-from mountd.vfs.nodes import Defaults, Directory, File, Ino, Node, NodeTable
+from mountd.vfs.nodes import Directory, File, Ino, Node
 from mountd.vfs.readdir import Directories
 from mountd.vfs.recovery import finish
 from mountd.vfs.rename import Renames
+from mountd.vfs.table import Defaults, NodeTable
 from mountd.writeback.journal import Journal
 from mountd.writeback.upload import Uploader
 

@@ -18,12 +18,13 @@ from mountd.errors import MountdError
 from mountd.objects import octets
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, Version
 from mountd.vfs.names import child_key, component
-from mountd.vfs.nodes import Directory, File, Ino, Node, NodeTable, OtherName
+from mountd.vfs.nodes import Directory, File, Ino, Node, OtherName
 
 if TYPE_CHECKING:
     from mountd.failures import FailureLog
     from mountd.vfs.attributes import AttributeStore, Sidecar
     from mountd.vfs.sidecar import Record
+    from mountd.vfs.table import NodeTable
     from mountd.writeback.journal import Journal
 
 _KINDS = {

@@ -69,7 +69,8 @@ class Listing:
     def absorb(self, other: Listing) -> None:
         """Take the names that are missing here from a complete listing, and be complete."""
         members = self.members()
-        self.slots.extend(slot for slot in other.slots if slot not in members)
+        slots = [self.catalog.take_over(slot, other.catalog) for slot in other.slots]
+        self.slots.extend(slot for slot in slots if slot not in members)
         self.read, self.cursor = True, None
 
     def members(self) -> set[int]:

@@ -15,15 +15,17 @@ import trio
 from mountd.errors import MountdError, NotADirectory, NotFound
 from mountd.objects.interface import Key, ObjectInfo, ObjectStore
 from mountd.vfs.catalog import raw_of
-from mountd.vfs.listing import Listing
+from mountd.vfs.lister import Lister, settled
 from mountd.vfs.names import child_key, is_twin, plain
-from mountd.vfs.nodes import NEVER, Directory, Entry, File, Node, NodeTable
+from mountd.vfs.nodes import NEVER, Directory, Entry, File, Node
 from mountd.vfs.sidecar import is_hidden
 from mountd.writeback.parallel import gather
 
 if TYPE_CHECKING:
     from mountd.vfs.catalog import Fact
     from mountd.vfs.keeper import Keeper
+    from mountd.vfs.listing import Listing
+    from mountd.vfs.table import NodeTable
 
 
 class Missing:
@@ -62,7 +64,7 @@ class Namespace:
         self.keeper = keeper
         self.freshness = freshness
         self._nursery = nursery
-        self._pages: dict[Key, int] = {}
+        self.lister = Lister(store, nodes, keeper, nursery=nursery, completed=self._reconcile_known)
 
     async def lookup(self, directory: Directory, name: bytes) -> Node | None:
         """Return the node that `name` leads to, `None` for nothing. Raises NameTooLong and errors of the store."""
@@ -163,13 +165,7 @@ class Namespace:
 
     async def settled(self, directory: Directory) -> None:
         """Wait until no directory above is being renamed."""
-        at: Directory | None = directory
-        while at is not None:
-            if at.moving is not None:
-                await at.moving.wait()
-                at = directory
-            else:
-                at = at.parent
+        await settled(directory)
 
     def _fresh(self, directory: Directory, name: bytes) -> Known | None:
         """Return what is known well enough, or `None`."""
@@ -203,19 +199,20 @@ class Namespace:
 
     async def _renew(self, directory: Directory) -> None:
         try:
-            await self._list(directory, newer_than=trio.current_time() - self.freshness / 2)
+            await self.lister.whole(directory, newer_than=trio.current_time() - self.freshness / 2)
         except MountdError:
             return  # whoever needs the listing will ask again and get the error
 
     async def _ask(self, directory: Directory, name: bytes) -> Known:
         listing = directory.listing
-        pages = listing.pages if listing else self._pages.get(directory.key, 0)
+        pages = self.lister.pages(directory)
         # A listing that takes longer than it holds would be asked for again and again.
         holds = listing is None or listing.lasted < self.freshness
         if self.freshness > 0 and holds and worth_listing(pages, directory.probes):
             # The first page of an unknown directory says whether it is small; if not, single names are asked for.
             limit = 2 * pages or 1
-            listing = await self._list(directory, newer_than=trio.current_time() - self.freshness, limit=limit)
+            newer_than = trio.current_time() - self.freshness
+            listing = await self.lister.whole(directory, newer_than=newer_than, limit=limit)
             slot = directory.catalog.find(name)
             if slot is not None and (listing is not None or self._is_fresh(directory, slot)):
                 return self._reconcile_slot(directory, name, slot)
@@ -257,101 +254,8 @@ class Namespace:
     async def listed(self, directory: Directory) -> Listing:
         """Return a listing no older than `freshness`, of which the first page is there."""
         await self.settled(directory)
-        listing = self._begun(directory, newer_than=trio.current_time() - self.freshness)
-        if listing.complete:
-            directory.used += 1
-        while not listing.settled:
-            await self.more(directory, listing)
-        return listing
-
-    async def more(self, directory: Directory, listing: Listing) -> None:
-        """Add the next page to a listing, once for all who wait for it at the same time."""
-        pages = listing.pages
-        async with listing.lock:
-            if listing.pages == pages and not listing.read:
-                await self._add_page(directory, listing)
-            await self._settle(directory, listing)
-            if listing.read and not listing.complete:
-                await self._complete(directory, listing)
-
-    async def ahead(self, directory: Directory, listing: Listing) -> None:
-        """Fetch the next page before somebody asks for it."""
-        try:
-            await self.more(directory, listing)
-        except MountdError:
-            return  # whoever needs the page will ask again and get the error
-
-    def soon(self, directory: Directory, listing: Listing) -> None:
-        """Have the next page fetched while the caller goes on."""
-        if not listing.lock.locked():
-            self._nursery.start_soon(self.ahead, directory, listing)
-
-    async def _add_page(self, directory: Directory, listing: Listing) -> None:
-        if listing.key != directory.key:  # it was renamed meanwhile: the names are the same, the pages are not
-            listing.absorb(await self._list_whole(directory))
-            return
-        started = trio.current_time()
-        page = await self._store.list_page(listing.key, cursor=listing.cursor)
-        listing.lasted += trio.current_time() - started
-        for slot in listing.add(page):
-            own = directory.entries.get(listing.catalog.name(slot)) if directory.entries else None
-            if own is not None and own.node is None and own.changed >= listing.at:
-                listing.catalog.drop(slot)  # removed here since the listing began
-
-    async def _settle(self, directory: Directory, listing: Listing) -> None:
-        """Know the attributes of what is in the directory before anybody is told of it."""
-        state = self.keeper.sidecar(directory)
-        if listing.settled and listing.sidecar is not None and listing.sidecar.version != state.version:
-            if state.checked <= listing.at:  # it came late, from a service that does not list in order
-                await self.keeper.load(directory)
-        elif not listing.settled and listing.tells_sidecar:
-            await self.keeper.refresh(directory, listing.sidecar, at=listing.at)
-        elif not listing.settled and state.checked <= listing.at:
-            await self.keeper.load(directory)
-        listing.settled = True
-
-    async def _complete(self, directory: Directory, listing: Listing) -> None:
-        await self.keeper.refresh(directory, listing.sidecar, at=listing.at)
-        listing.finish()
-        if directory.coming is listing:
-            directory.coming = None
-        if listing.key != directory.key or (directory.listing is not None and directory.listing.at > listing.at):
-            return
-        directory.listing, directory.probes, directory.used = listing, 0, 0
-        self._pages.pop(listing.key, None)
-        if listing.catalog is directory.catalog:
-            directory.catalog.drop_older(listing.at)
-            self._reconcile_known(directory, listing)
-            self._tidy(directory, listing)
-
-    def _tidy(self, directory: Directory, listing: Listing) -> None:
-        tidied = directory.catalog.tidied() if directory.coming is None else None
-        if tidied is not None:
-            directory.listing, directory.catalog = listing.moved(tidied), tidied
-            self.nodes.numbers.moved(directory)
-
-    def _begun(self, directory: Directory, *, newer_than: float) -> Listing:
-        """Return a listing that began after `newer_than`: complete, under way, or a new one."""
-        for known in (directory.listing, directory.coming):
-            if known is not None and known.at > newer_than and known.key == directory.key:
-                return known
-        directory.coming = Listing(directory.key, directory.catalog, trio.current_time())
-        return directory.coming
-
-    async def _list(self, directory: Directory, *, newer_than: float, limit: int | None = None) -> Listing | None:
-        """List the directory, once for all who ask at the same time; `None` when it has more than `limit` pages."""
-        listing = self._begun(directory, newer_than=newer_than)
-        while not listing.complete:
-            if limit is not None and listing.pages >= limit and not listing.read:
-                self._pages[listing.key] = max(self._pages.get(listing.key, 0), limit * 2)
-                return None
-            await self.more(directory, listing)
-        return listing
-
-    async def _list_whole(self, directory: Directory) -> Listing:
-        listing = await self._list(directory, newer_than=trio.current_time())
-        assert listing is not None  # no limit was given
-        return listing
+        directory.used += 1
+        return await self.lister.begun(directory, newer_than=trio.current_time() - self.freshness)
 
     def _reconcile_known(self, directory: Directory, listing: Listing) -> None:
         for name, entry in list(directory.entries.items()):

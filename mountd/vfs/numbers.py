@@ -11,6 +11,8 @@ from array import array
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mountd.vfs.nodes import Directory
 
 # Numbers are reserved for a directory in blocks, so that a number leads to its directory. A block goes when the kernel
@@ -114,6 +116,10 @@ class Numbers:
     def __len__(self) -> int:
         """How many names without a node the kernel knows."""
         return sum(block.live for block in self._blocks.values())
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the blocks that are in use."""
+        return iter(self._blocks.values())
 
     def _reserve(self, directory: Directory, full: Block | None) -> Block:
         if full is not None and not full.live:

@@ -57,9 +57,9 @@ class Directories:
             opened.listing, opened.own = await self._namespace.listed(opened.directory), None
         listing = opened.listing
         while not listing.complete and not any(True for _ in self.entries(handle, max(position, DOTS))):
-            await self._namespace.more(opened.directory, listing)
+            await self._namespace.lister.more(opened.directory, listing)
         if not listing.complete and position - DOTS >= listing.last_page:
-            self._namespace.soon(opened.directory, listing)
+            self._namespace.lister.soon(opened.directory, listing)
         if listing.complete and opened.own is None:
             opened.own = self._namespace.own_names(opened.directory, listing)
 
