@@ -122,7 +122,7 @@ async def test_names_come_in_the_order_of_the_keys(mount):
     ],
 )
 async def test_a_service_that_repeats_or_lists_out_of_order_does_no_harm(mount, pages):
-    """No name is told twice, and none is left out."""
+    """No name is told twice, and none is left out. [readdir-any-order]"""
     async with mount(PagedStore(given(*pages)), freshness=60) as shell:
         for limit in (1, 2, 170):
             assert sorted(await read_all(shell, await start(shell), limit=limit)) == ["a", "b", "c", "d", "e"]
