@@ -103,8 +103,10 @@ class Lister:
             return  # the page may show half of what was there
         for slot in listing.add(page):
             own = directory.entries.get(listing.catalog.name(slot)) if directory.entries else None
-            if own is not None and own.node is None and own.changed >= listing.at:
-                listing.catalog.drop(slot)  # removed here since the listing began
+            if own is not None:
+                directory.unlisted.discard(own.node)
+                if own.node is None and own.changed >= listing.at:
+                    listing.catalog.drop(slot)  # removed here since the listing began
 
     async def _settle(self, directory: Directory, listing: Listing) -> None:
         """Know the attributes of what is in the directory before anybody is told of it."""

@@ -303,6 +303,7 @@ class Namespace:
 
     def _lose(self, node: Node | None, directory: Directory, name: bytes) -> None:
         """The name leads elsewhere by now. A file with other names lives on under those."""
+        directory.unlisted.discard(node)
         if isinstance(node, File) and node.others:
             node.remove_name(directory, name)
 

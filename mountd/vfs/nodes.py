@@ -215,6 +215,7 @@ class Directory(Node):
         used: how many answers the present listing has given.
         moving: set while the directory is being renamed; whoever wants to work below it waits.
         sidecar: attributes of what is in it.
+        unlisted: directories in it that this mount has made, and no listing has shown yet.
     """
 
     entries: dict[bytes, Entry] = field(default_factory=dict)
@@ -226,7 +227,7 @@ class Directory(Node):
     used: int = 0
     moving: trio.Event | None = None
     sidecar: Sidecar | None = None
-    folders: set[Directory] = field(default_factory=set)
+    unlisted: set[Node | None] = field(default_factory=set)
 
     @property
     def key(self) -> Key:
@@ -253,19 +254,21 @@ class Directory(Node):
     def changed(self, name: bytes, node: Node | None, now: float) -> None:
         """This mount has just made `name` lead to `node`, or to nothing."""
         entry = self.entry(name)
+        self.unlisted.discard(entry.node)
         entry.node = node
         entry.checked = entry.changed = now
         slot = self.catalog.find(name)
         if slot is not None:
             self.catalog.drop(slot)
         if isinstance(node, Directory):
-            self.folders.add(node)
+            self.unlisted.add(node)
         self.attributes.modified()
 
     def keep_fact(self, name: bytes, entry: Entry) -> None:
         """The node of a name is forgotten, but not what this mount knows the store to have there."""
         node = entry.node
         raw = raw_of(plain(name))
+        self.unlisted.discard(node)
         if entry.checked == NEVER:
             slot = self.catalog.find(name)
             if slot is not None:
@@ -281,13 +284,7 @@ class Directory(Node):
 
     def subdirectories(self) -> int:
         """Return how many directories are known to be in it."""
-        self.folders = {each for each in self.folders if self._holds(each)}
-        unlisted = sum(self.catalog.folder_at(raw_of(plain(each.name))) is None for each in self.folders)
-        return self.catalog.folders + unlisted
-
-    def _holds(self, node: Node) -> bool:
-        entry = self.entries.get(node.name)
-        return node.parent is self and entry is not None and entry.node is node
+        return self.catalog.folders + len(self.unlisted)
 
     def tree(self) -> Iterator[Node]:
         """Yield the known nodes below, parents first."""

@@ -75,7 +75,6 @@ class NodeTable:
         """Make a node for a directory."""
         node = self.make_directory(Ino(ino or self.numbers.single()), parent, name)
         self._nodes[node.ino] = node
-        parent.folders.add(node)
         return node
 
     def told(self, node: Node) -> None:
