@@ -124,7 +124,7 @@ class Keeper:
 
     def file(self, directory: Directory, name: bytes, info: ObjectInfo, ino: int = 0) -> File:
         """Return the node for an object: a new one, or that of another name of the same file."""
-        links = self.links(directory, name, info)
+        links = self._links(directory, name, info)
         if links:
             group = self._groups.get(links["id"])
             if group is not None and not group.unlinked:
@@ -139,12 +139,9 @@ class Keeper:
             self._groups[node.link_id] = node
         return node
 
-    def links(self, directory: Directory, name: bytes, info: ObjectInfo) -> Record | None:
+    def _links(self, directory: Directory, name: bytes, info: ObjectInfo) -> Record | None:
         """Return what is said of the other names of an object, `None` for one that has only this."""
-        state = self.sidecar(directory)
-        if state.is_empty:
-            return None
-        record = state.record(component(name))
+        record = self.sidecar(directory).record(component(name))
         return record.get("links") if record.get("version") == info.version else None
 
     def directory(self, parent: Directory, name: bytes, ino: int = 0) -> Directory:
@@ -153,14 +150,16 @@ class Keeper:
         self.dress(node)
         return node
 
-    def shown(self, directory: Directory, name: bytes, info: ObjectInfo | None, ino: int) -> Node:
-        """Return a node only to be looked at: nobody keeps it."""
+    def shown(self, directory: Directory, name: bytes, info: ObjectInfo | None, ino: int) -> Node | None:
+        """Return a node only to be looked at: nobody keeps it. `None` for a linked file, which is kept."""
         if info is None:
             folder = self._nodes.make_directory(Ino(ino), directory, name)
             self.dress(folder)
             return folder
         node = self._nodes.make_file(Ino(ino), directory, name, info)
         if not self.sidecar(directory).is_empty:
+            if self._links(directory, name, info):
+                return None
             self.dress(node)
         elif info.key in self._times:  # the rest are defaults
             known = node.attributes

@@ -97,9 +97,9 @@ class Namespace:
         """Return a node for a name in the catalog only to be looked at; `key`: the directory's, where it is at hand."""
         catalog = directory.catalog
         fact = catalog.fact(slot, directory.key if key is None else key)
-        if fact is not None and self.keeper.links(directory, name, fact):
-            return self.adopt(directory, slot)
         node = self.keeper.shown(directory, name, fact, self.nodes.numbers.assign(directory, slot))
+        if node is None:
+            return self.adopt(directory, slot)
         node.listed_at = catalog.checked[slot]
         return node
 

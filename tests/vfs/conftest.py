@@ -117,10 +117,11 @@ class Shell:
     async def readdir(self, handle, position, limit=170):
         """Return name, node and next position as often as fits into one answer to the kernel, which is told of them."""
         await self.fs.directories.load(handle, position)
-        found = list(itertools.islice(self.fs.directories.entries(handle, position), limit))
-        for name, node, _ in found:
+        found = []
+        for name, node, after in itertools.islice(self.fs.directories.entries(handle, position), limit):
             if name not in (b".", b".."):
                 self.fs.nodes.told(node)
+            found.append((name, node, after))
         return found
 
     async def put(self, key, data):
