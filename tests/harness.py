@@ -151,10 +151,14 @@ class Mount:
 
     def peak_memory(self):
         """Return the daemon's largest resident size so far, in bytes."""
+        return self.memory("VmHWM")
+
+    def memory(self, which="VmRSS"):
+        """Return the daemon's resident size, in bytes."""
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
+            if line.startswith(f"{which}:"):
                 return int(line.split()[1]) * 1024
-        raise AssertionError("no VmHWM")
+        raise AssertionError(f"no {which}")
 
     def unmount(self, *options, check=True):
         """Unmount and return the finished process."""

@@ -35,20 +35,20 @@ class Operations(pyfuse3.Operations):
         return attributes(node, self._fs.namespace.valid_for(node))
 
     def _referenced(self, node: Node) -> pyfuse3.EntryAttributes:
-        node.lookups += 1
+        self._fs.nodes.told(node)
         return self._known(node)
 
     @reply
     async def lookup(self, parent_inode: int, name: bytes, ctx: Any) -> pyfuse3.EntryAttributes:
         directory = self._fs.directory(parent_inode)
-        node = await self._fs.namespace.lookup(directory, name)
+        node = await self._fs.namespace.glance(directory, name)
         if node is None:
             return nothing(self._fs.namespace.absent_for(directory, name))
         return self._referenced(node)
 
     @reply
     async def getattr(self, inode: int, ctx: Any) -> pyfuse3.EntryAttributes:
-        return self._known(await self._fs.refreshed(self._fs.node(inode)))
+        return self._known(await self._fs.refreshed(inode))
 
     @reply
     async def setattr(
@@ -83,7 +83,7 @@ class Operations(pyfuse3.Operations):
             if not pyfuse3.readdir_reply(token, name, self._known(node), next_id):
                 return
             if name not in (b".", b".."):
-                node.lookups += 1
+                self._fs.nodes.told(node)
 
     @reply
     async def releasedir(self, fh: int) -> None:
@@ -122,7 +122,7 @@ class Operations(pyfuse3.Operations):
 
     @reply
     async def readlink(self, inode: int, ctx: Any) -> bytes:
-        target = self._fs.file(inode).attributes.target
+        target = self._fs.glimpse(inode).attributes.target
         if target is None:
             raise InvalidArgument("not a symbolic link")
         return target
@@ -135,11 +135,11 @@ class Operations(pyfuse3.Operations):
 
     @reply
     async def getxattr(self, inode: int, name: bytes, ctx: Any) -> bytes:
-        return await self._fs.get_xattr(self._fs.node(inode), name)
+        return await self._fs.get_xattr(self._fs.glimpse(inode), name)
 
     @reply
     async def listxattr(self, inode: int, ctx: Any) -> Sequence[bytes]:
-        return list(self._fs.node(inode).attributes.xattrs)
+        return list(self._fs.glimpse(inode).attributes.xattrs)
 
     @reply
     async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: Any) -> None:

@@ -22,6 +22,7 @@ from mountd.objects.interface import ABSENT, Buffer, Capabilities, Chunk, Key, L
 from mountd.objects.native import NativeFolder, keeps_attributes
 from mountd.objects.octets import text_of
 from mountd.objects.partial import Partial, beside, move, put_in_place
+from mountd.objects.scan import Scans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,6 +43,7 @@ class LocalStore(Basic):
         self._root = root
         self._follow = not native
         self._tree = root if native else None
+        self._scans = Scans()
         self.capabilities = Capabilities(
             conditional_create=True,
             part_copy=True,
@@ -87,18 +89,14 @@ class LocalStore(Basic):
     async def list_page(
         self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000
     ) -> ListPage:
-        return await self.at(prefix, lambda path: self._list(path, prefix, recursive=recursive))
+        return await self.at(prefix, lambda path: self._list(path, prefix, recursive, cursor, limit))
 
-    def _list(self, path: str, prefix: Key, *, recursive: bool) -> ListPage:
+    def _list(self, path: str, prefix: Key, recursive: bool, cursor: str | None, limit: int) -> ListPage:
         if not folder.is_folder(path, follow=self._follow or not prefix):
             return ListPage((), (), None)
         if recursive:
             return ListPage([*self._walk(path, prefix)], (), None)
-        # One page for the whole folder: a cursor would have to survive changes, and nothing is saved by stopping.
-        objects, prefixes = self._scan(path, prefix)
-        if prefix:
-            objects.insert(0, folder.info_of(prefix, os.stat(path)))
-        return ListPage(objects, prefixes, None)
+        return self._scans.page(path, prefix, cursor=cursor, limit=limit, follow=self._follow)
 
     def _scan(self, path: str, prefix: Key) -> tuple[list[ObjectInfo], list[Key]]:
         objects: list[ObjectInfo] = []

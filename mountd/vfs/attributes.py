@@ -58,6 +58,11 @@ class Sidecar:
         """Key of the directory that it describes."""
         return Key(self.key[: -len(format_.NAME)])
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is said of any name."""
+        return not self.names and not self.pending
+
     def record(self, name: str) -> Record:
         """Return what is said of a name, empty for the defaults."""
         if self.pending and name in self.pending:

@@ -321,8 +321,12 @@ class Changes:
         if listing is not None and listing.at + self._namespace.freshness > trio.current_time():
             if listing.marker:
                 return True
-            names = (name for name in self._namespace.names(directory, listing) if name != without)
-            return any(not _only_here(directory.entries.get(name)) for name in names)
+            if len(directory.catalog) > (directory.catalog.find(without) is not None):
+                return True
+            return any(
+                entry.node is not None and not _only_here(entry) and name != without
+                for name, entry in directory.entries.items()
+            )
         return False
 
     @contextlib.asynccontextmanager
@@ -353,9 +357,9 @@ class Changes:
         raise Stale(f"{name!r} keeps being changed by somebody else")
 
 
-def _only_here(entry: Entry | None) -> bool:
+def _only_here(entry: Entry) -> bool:
     """Whether the store has nothing yet under a name that this mount has made."""
-    return entry is not None and isinstance(entry.node, File) and entry.node.info is None
+    return isinstance(entry.node, File) and entry.node.info is None
 
 
 def _is_visible(key: Key, directory: Key) -> bool:

@@ -35,10 +35,11 @@ from mountd.vfs.files import Files, Pending
 from mountd.vfs.keeper import Keeper
 from mountd.vfs.namespace import Namespace
 from mountd.vfs.native import NativeAttributes, NativeKeeper
-from mountd.vfs.nodes import Defaults, Directory, File, Ino, Node, NodeTable
+from mountd.vfs.nodes import Directory, File, Ino, Node
 from mountd.vfs.readdir import Directories
 from mountd.vfs.recovery import finish
 from mountd.vfs.rename import Renames
+from mountd.vfs.table import Defaults, NodeTable
 from mountd.writeback.journal import Journal
 from mountd.writeback.upload import Uploader
 
@@ -132,11 +133,25 @@ class FileSystem:
         self.directories = Directories(self.namespace)
 
     def node(self, ino: int) -> Node:
-        """Return a node by number. Raises Stale when it is not known (any more)."""
+        """Return a node by number, made to be kept. Raises Stale when it is not known (any more)."""
         node = self.nodes.get(Ino(ino))
         if node is None:
-            raise Stale(f"node {ino} is not known")
+            node = self.namespace.adopt(*self._place(ino))
         return node
+
+    def glimpse(self, ino: int) -> Node:
+        """Return a node by number for a caller that only looks at it, at once. Raises Stale."""
+        node = self.nodes.get(Ino(ino))
+        if node is None:
+            directory, slot = self._place(ino)
+            node = self.namespace.shown(directory, directory.catalog.name(slot), slot)
+        return node
+
+    def _place(self, ino: int) -> tuple[Directory, int]:
+        place = self.nodes.numbers.place(ino)
+        if place is None:
+            raise Stale(f"node {ino} is not known")
+        return place
 
     def directory(self, ino: int) -> Directory:
         """Return a directory by number. Raises NotADirectory."""
@@ -152,8 +167,19 @@ class FileSystem:
             raise IsADirectory(f"{node.name!r} is a directory")
         return node
 
-    async def refreshed(self, node: Node) -> Node:
-        """Return the node after making sure that what is known of it is fresh. Raises Stale when it was replaced."""
+    async def refreshed(self, ino: int) -> Node:
+        """Return a node to be looked at, after making sure that what is known of it is fresh.
+
+        Raises Stale when it was replaced.
+        """
+        node = self.nodes.get(Ino(ino))
+        if node is None:
+            directory, slot = self._place(ino)
+            name = directory.catalog.name(slot)
+            node = await self.namespace.glance(directory, name)
+            if node is None or node.ino != ino:
+                raise Stale(f"{name!r} was replaced or removed by somebody else")
+            return node
         opened = isinstance(node, File) and node.opens > 0
         if not opened and not await self.namespace.current(node):
             raise Stale(f"{node.name!r} was replaced or removed by somebody else")
@@ -235,7 +261,10 @@ class FileSystem:
     def forget(self, ino: int, lookups: int) -> None:
         """The kernel gives back `lookups` references to a node."""
         node = self.nodes.get(Ino(ino))
-        if node is None or node.parent is None:
+        if node is None:
+            self.nodes.numbers.forget(ino, lookups)
+            return
+        if node.parent is None:
             return
         node.lookups -= lookups
         if node.lookups <= 0 and self._let_go(node):

@@ -18,12 +18,13 @@ from mountd.errors import MountdError
 from mountd.objects import octets
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, Version
 from mountd.vfs.names import child_key, component
-from mountd.vfs.nodes import Directory, File, Node, NodeTable, OtherName
+from mountd.vfs.nodes import Directory, File, Ino, Node, OtherName
 
 if TYPE_CHECKING:
     from mountd.failures import FailureLog
     from mountd.vfs.attributes import AttributeStore, Sidecar
     from mountd.vfs.sidecar import Record
+    from mountd.vfs.table import NodeTable
     from mountd.writeback.journal import Journal
 
 _KINDS = {
@@ -72,20 +73,26 @@ class Keeper:
 
     async def refresh(self, directory: Directory, found: ObjectInfo | None, *, at: float) -> None:
         """Take over what a listing has shown of the directory's sidecar."""
+        before = self.sidecar(directory).names
         if await self.attributes.refresh(self.sidecar(directory), found, at=at):
-            self._redress(directory)
+            self._redress(directory, before)
 
     async def load(self, directory: Directory) -> None:
         """Read the directory's sidecar anew."""
+        before = self.sidecar(directory).names
         if await self.attributes.load(self.sidecar(directory)):
-            self._redress(directory)
+            self._redress(directory, before)
 
     async def load_name(self, directory: Directory, name: bytes, *, newer_than: float) -> None:
         """Make sure that what is known of a name in a directory is newer than that."""
         if self.sidecar(directory).checked <= newer_than:
             await self.load(directory)
 
-    def _redress(self, directory: Directory) -> None:
+    def _redress(self, directory: Directory, before: dict[str, Record]) -> None:
+        now = self.sidecar(directory).names
+        for name in before.keys() | now.keys():
+            if before.get(name, {}).get("kind") != now.get(name, {}).get("kind"):
+                directory.catalog.renumber(octets.name_of(name))  # of another kind is another file
         for node in list(directory.nodes()):
             if self.record(node) != node.attributes.record:
                 self.dress(node)
@@ -120,16 +127,16 @@ class Keeper:
             known.atime_ns = record.get("atime", known.mtime_ns)
             known.ctime_ns = record.get("ctime", known.mtime_ns)
 
-    def file(self, directory: Directory, name: bytes, info: ObjectInfo) -> File:
+    def file(self, directory: Directory, name: bytes, info: ObjectInfo, ino: int = 0) -> File:
         """Return the node for an object: a new one, or that of another name of the same file."""
         record = self._file_record(directory, name)
-        links = record.get("links") if record.get("version") == info.version else None
+        links = _links(record, info)
         if links:
             group = self._groups.get(links["id"])
             if group is not None and not group.unlinked:
                 group.add_name(directory, name, info)
                 return group
-        node = self._nodes.file(directory, name, info)
+        node = self._nodes.file(directory, name, info, ino)
         self.dress(node, record)
         if links:
             node.link_id = links["id"]
@@ -141,10 +148,27 @@ class Keeper:
     def _file_record(self, directory: Directory, name: bytes) -> Record:
         return self.sidecar(directory).record(component(name))
 
-    def directory(self, parent: Directory, name: bytes) -> Directory:
+    def directory(self, parent: Directory, name: bytes, ino: int = 0) -> Directory:
         """Return a new node for a directory."""
-        node = self._nodes.directory(parent, name)
+        node = self._nodes.directory(parent, name, ino)
         self.dress(node)
+        return node
+
+    def shown(self, directory: Directory, name: bytes, info: ObjectInfo | None, ino: int) -> Node | None:
+        """Return a node only to be looked at: nobody keeps it. `None` for a linked file, which is kept."""
+        if info is None:
+            folder = self._nodes.make_directory(Ino(ino), directory, name)
+            self.dress(folder)
+            return folder
+        node = self._nodes.make_file(Ino(ino), directory, name, info)
+        if not self.sidecar(directory).is_empty:
+            record = self._file_record(directory, name)
+            if _links(record, info):
+                return None
+            self.dress(node, record)
+        elif info.key in self._times:  # the rest are defaults
+            known = node.attributes
+            known.atime_ns = known.mtime_ns = known.ctime_ns = self.remembered(info)
         return node
 
     def same(self, node: File, directory: Directory, name: bytes, info: ObjectInfo) -> bool:
@@ -242,6 +266,11 @@ class Keeper:
         rows = [(key, version, mtime) for key, (version, mtime) in unsaved.items()]
         if rows:
             self._journal.save_times(rows, REMEMBERED)
+
+
+def _links(record: Record, info: ObjectInfo) -> Record | None:
+    """Return what is said of the other names of an object, `None` for one that has only this."""
+    return record.get("links") if record.get("version") == info.version else None
 
 
 def _identity(node: Node) -> tuple[Key, Version]:

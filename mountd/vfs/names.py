@@ -31,7 +31,12 @@ def name_of(text: str) -> bytes | None:
 
 def child_key(directory: Key, name: bytes) -> Key:
     """Return the key of the file `name` in a directory whose key is empty or ends in a slash."""
-    return Key(directory + component(name.removesuffix(_TWIN)))
+    return Key(directory + component(plain(name)))
+
+
+def plain(name: bytes) -> bytes:
+    """Return the name without the mark of a directory beside a file."""
+    return name.removesuffix(_TWIN)
 
 
 def twin(name: bytes) -> bytes:

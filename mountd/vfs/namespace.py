@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING
 import trio
 
 from mountd.errors import MountdError, NotADirectory, NotFound
-from mountd.objects.interface import Key, ListPage, ObjectInfo, ObjectStore
-from mountd.vfs.names import child_key, is_twin, last_component, name_of, twin
-from mountd.vfs.nodes import NEVER, Directory, Entry, File, Listing, Node, NodeTable
-from mountd.vfs.sidecar import is_hidden, key_in
+from mountd.objects.interface import Key, ObjectInfo, ObjectStore
+from mountd.vfs.catalog import raw_of
+from mountd.vfs.lister import Lister, settled
+from mountd.vfs.names import child_key, is_twin, plain
+from mountd.vfs.nodes import NEVER, Directory, Entry, File, Node
+from mountd.vfs.sidecar import is_hidden
 from mountd.writeback.parallel import gather
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from mountd.vfs.catalog import Fact
     from mountd.vfs.keeper import Keeper
-
-Fact = ObjectInfo | None  # None: a directory
+    from mountd.vfs.listing import Listing
+    from mountd.vfs.table import NodeTable
 
 
 class Missing:
@@ -32,6 +33,10 @@ class Missing:
 
 
 MISSING = Missing()
+NOTHING = Entry()
+
+# What is known of a name: its entry, where it has one, or else its slot in the directory's catalog.
+Known = Entry | int
 
 
 def worth_listing(pages: int, probes: int) -> bool:
@@ -59,18 +64,57 @@ class Namespace:
         self.keeper = keeper
         self.freshness = freshness
         self._nursery = nursery
-        self._pages: dict[Key, int] = {}
+        self.lister = Lister(store, nodes, keeper, nursery=nursery, completed=self._reconcile_known)
 
     async def lookup(self, directory: Directory, name: bytes) -> Node | None:
         """Return the node that `name` leads to, `None` for nothing. Raises NameTooLong and errors of the store."""
+        known = await self._known(directory, name)
+        return known.node if isinstance(known, Entry) else self.adopt(directory, known)
+
+    async def glance(self, directory: Directory, name: bytes) -> Node | None:
+        """Like `lookup`, for a caller that tells of the node before anything else happens, and does not keep it."""
+        known = await self._known(directory, name)
+        return known.node if isinstance(known, Entry) else self.shown(directory, name, known)
+
+    async def _known(self, directory: Directory, name: bytes) -> Known:
         child_key(directory.key, name)
         if is_hidden(name):
-            return None
+            return NOTHING
         await self.settled(directory)
-        entry = self._fresh(directory, name)
-        if entry is None:
-            entry = await self._ask(directory, name)
+        known = self._fresh(directory, name)
+        return await self._ask(directory, name) if known is None else known
+
+    def adopt(self, directory: Directory, slot: int) -> Node:
+        """Return the node for a name in the catalog, made to be kept, with the number that the kernel knows."""
+        name = directory.catalog.name(slot)
+        checked = directory.catalog.checked[slot]
+        entry = directory.entry(name)
+        entry.node = self._make(directory, name, directory.catalog.fact(slot, directory.key))
+        entry.checked = checked
         return entry.node
+
+    def shown(self, directory: Directory, name: bytes, slot: int, key: Key | None = None) -> Node:
+        """Return a node for a name in the catalog only to be looked at; `key`: the directory's, where it is at hand."""
+        catalog = directory.catalog
+        fact = catalog.fact(slot, directory.key if key is None else key)
+        node = self.keeper.shown(directory, name, fact, self.nodes.numbers.assign(directory, slot))
+        if node is None:
+            return self.adopt(directory, slot)
+        node.listed_at = catalog.checked[slot]
+        return node
+
+    def _make(self, directory: Directory, name: bytes, fact: Fact) -> Node:
+        slot = directory.catalog.find(name)
+        ino = lookups = 0
+        if slot is not None and directory.catalog.has(slot, fact):
+            ino, lookups = self.nodes.numbers.take(directory, slot)
+        if fact is None:
+            node: Node = self.keeper.directory(directory, name, ino)
+        else:
+            node = self.keeper.file(directory, name, fact, ino)
+        if node.ino == ino:
+            node.lookups += lookups
+        return node
 
     async def existing(self, directory: Directory, name: bytes) -> Node:
         """Like `lookup`; raises NotFound for nothing."""
@@ -97,6 +141,8 @@ class Namespace:
         """Return the seconds for which the kernel may take node and name as they are."""
         if node.parent is None:
             return self.freshness
+        if node.listed_at is not None:
+            return max(0.0, node.listed_at + self.freshness - trio.current_time())
         entry = node.parent.entries.get(node.name)
         return self.remaining(entry) if entry is not None and entry.node is node else 0.0
 
@@ -107,35 +153,37 @@ class Namespace:
     def absent_for(self, directory: Directory, name: bytes) -> float:
         """Return the seconds for which the kernel may take it that `name` does not exist."""
         entry = directory.entries.get(name)
-        return self.remaining(entry) if entry is not None and entry.node is None else 0.0
+        if entry is not None:
+            return self.remaining(entry) if entry.node is None else 0.0
+        listing = directory.listing
+        return max(0.0, listing.at + self.freshness - trio.current_time()) if listing is not None else 0.0
 
     def expire(self, directory: Directory, name: bytes) -> None:
         """Have the store asked about a name at the next use."""
         directory.entry(name).checked = NEVER
-        directory.listing = None
+        directory.listing = directory.coming = None
 
     async def settled(self, directory: Directory) -> None:
         """Wait until no directory above is being renamed."""
-        at: Directory | None = directory
-        while at is not None:
-            if at.moving is not None:
-                await at.moving.wait()
-                at = directory
-            else:
-                at = at.parent
+        await settled(directory)
 
-    def _fresh(self, directory: Directory, name: bytes) -> Entry | None:
+    def _fresh(self, directory: Directory, name: bytes) -> Known | None:
         """Return what is known well enough, or `None`."""
         now = trio.current_time()
         entry = directory.entries.get(name)
         if entry is not None and (_local(entry.node) or entry.checked + self.freshness > now):
             self._ahead_of_need(directory, now)
             return entry
-        listing = directory.listing
-        if listing is not None and listing.at + self.freshness > now:
+        catalog, listing = directory.catalog, directory.listing
+        slot = catalog.find(name)
+        if slot is not None and catalog.checked[slot] + self.freshness > now:
             directory.used += 1
             self._ahead_of_need(directory, now)
-            return self._reconcile(directory, name, listing.facts.get(name, MISSING), listing.at)
+            return slot if entry is None else self._reconcile_slot(directory, name, slot)
+        if slot is None and listing is not None and listing.at + self.freshness > now:
+            directory.used += 1
+            self._ahead_of_need(directory, now)
+            return NOTHING if entry is None else self._reconcile(directory, name, MISSING, listing.at)
         return None
 
     def _ahead_of_need(self, directory: Directory, now: float) -> None:
@@ -144,28 +192,39 @@ class Namespace:
         if listing is None or math.isinf(self.freshness) or listing.at + self.freshness / 2 > now:
             return
         # Used by more than a passer-by, and small enough that asking again and again is a small load.
-        if directory.used >= 2 and listing.pages <= 10 and not directory.listing_lock.locked():
+        coming = directory.coming
+        if directory.used >= 2 and listing.pages <= 10 and not (coming is not None and coming.lock.locked()):
             directory.used = 0
             self._nursery.start_soon(self._renew, directory)
 
     async def _renew(self, directory: Directory) -> None:
         try:
-            await self._list(directory, newer_than=trio.current_time() - self.freshness / 2)
+            await self.lister.whole(directory, newer_than=trio.current_time() - self.freshness / 2)
         except MountdError:
             return  # whoever needs the listing will ask again and get the error
 
-    async def _ask(self, directory: Directory, name: bytes) -> Entry:
-        pages = directory.listing.pages if directory.listing else self._pages.get(directory.key, 0)
-        if self.freshness > 0 and worth_listing(pages, directory.probes):
+    async def _ask(self, directory: Directory, name: bytes) -> Known:
+        listing = directory.listing
+        pages = self.lister.pages(directory)
+        # A listing that takes longer than it holds would be asked for again and again.
+        holds = listing is None or listing.lasted < self.freshness
+        if self.freshness > 0 and holds and worth_listing(pages, directory.probes):
             # The first page of an unknown directory says whether it is small; if not, single names are asked for.
             limit = 2 * pages or 1
-            listing = await self._list(directory, newer_than=trio.current_time() - self.freshness, limit=limit)
+            newer_than = trio.current_time() - self.freshness
+            listing = await self.lister.whole(directory, newer_than=newer_than, limit=limit)
+            slot = directory.catalog.find(name)
+            if slot is not None and (listing is not None or self._is_fresh(directory, slot)):
+                return self._reconcile_slot(directory, name, slot)
             if listing is not None:
-                return self._reconcile(directory, name, listing.facts.get(name, MISSING), listing.at)
+                return self._reconcile(directory, name, MISSING, listing.at)
         directory.probes += 1
         started = trio.current_time()
         fact = await self._probe(directory, name)
         return self._reconcile(directory, name, fact, started)
+
+    def _is_fresh(self, directory: Directory, slot: int) -> bool:
+        return directory.catalog.checked[slot] + self.freshness > trio.current_time()
 
     async def _probe(self, directory: Directory, name: bytes) -> Fact | Missing:
         """Ask whether a name is an object, a directory or nothing, and what is said of it: all requests at once."""
@@ -191,62 +250,33 @@ class Namespace:
             return found[0]
         return None if any(below) else MISSING
 
-    async def list_all(self, directory: Directory) -> Listing:
-        """Return a listing no older than `freshness`."""
+    async def listed(self, directory: Directory) -> Listing:
+        """Return a listing no older than `freshness`, of which the first page is there."""
         await self.settled(directory)
-        now = trio.current_time()
-        if directory.listing is not None and directory.listing.at + self.freshness > now:
-            directory.used += 1
-            return directory.listing
-        listing = await self._list(directory, newer_than=now - self.freshness)
-        assert listing is not None  # no limit was given
-        return listing
-
-    async def _list(self, directory: Directory, *, newer_than: float, limit: int | None = None) -> Listing | None:
-        """List the directory, once for all who ask at the same time; `None` when it has more than `limit` pages."""
-        async with directory.listing_lock:
-            done = directory.listing
-            if done is not None and done.at > newer_than:
-                return done
-            key, started = directory.key, trio.current_time()
-            listing = await self._read_pages(key, started, limit)
-            if listing is None:
-                self._pages[key] = max(self._pages.get(key, 0), (limit or 1) * 2)
-            else:
-                await self.keeper.refresh(directory, listing.sidecar, at=started)
-                directory.listing, directory.probes, directory.used = listing, 0, 0
-                self._pages.pop(key, None)
-                self._reconcile_known(directory, listing)
-            return listing
-
-    async def _read_pages(self, key: Key, started: float, limit: int | None) -> Listing | None:
-        listing = Listing({}, marker=not key, at=started, pages=0)
-        folders: set[bytes] = set()
-        cursor = None
-        while True:
-            page = await self._store.list_page(key, cursor=cursor)
-            listing.pages += 1
-            _add_page(listing, folders, key, page)
-            cursor = page.cursor
-            if cursor is None:
-                _add_folders(listing, folders)
-                return listing
-            if limit is not None and listing.pages >= limit:
-                return None
+        directory.used += 1
+        return await self.lister.begun(directory, newer_than=trio.current_time() - self.freshness)
 
     def _reconcile_known(self, directory: Directory, listing: Listing) -> None:
         for name, entry in list(directory.entries.items()):
-            self._reconcile(directory, name, listing.facts.get(name, MISSING), listing.at)
+            slot = directory.catalog.find(name)
+            if slot is not None:
+                self._reconcile_slot(directory, name, slot)
+            else:
+                self._reconcile(directory, name, MISSING, listing.at)
             if entry.node is None and entry.changed < listing.at:
                 del directory.entries[name]  # the listing says so as well
 
-    def node_for(self, directory: Directory, name: bytes, listing: Listing) -> Node | None:
-        """Return the node for a name in a listing."""
-        return self._reconcile(directory, name, listing.facts.get(name, MISSING), listing.at).node
+    def _reconcile_slot(self, directory: Directory, name: bytes, slot: int) -> Known:
+        catalog = directory.catalog
+        return self._reconcile(directory, name, catalog.fact(slot, directory.key), catalog.checked[slot])
 
-    def _reconcile(self, directory: Directory, name: bytes, fact: Fact | Missing, at: float) -> Entry:
-        """Bring an entry in line with what the store said in answer to a request that began at `at`."""
-        entry = directory.entry(name)
+    def _reconcile(self, directory: Directory, name: bytes, fact: Fact | Missing, at: float) -> Known:
+        """Bring what is known of a name in line with what the store said in answer to a request that began at `at`."""
+        entry = directory.entries.get(name)
+        if entry is None:
+            if not isinstance(fact, Missing) and not is_twin(name):
+                return self._catalogued(directory, name, fact, at)
+            entry = directory.entry(name)
         if entry.changed >= at or entry.checked >= at or _local(entry.node):
             return entry
         if isinstance(fact, Missing):
@@ -255,52 +285,62 @@ class Namespace:
         elif fact is None:
             if not isinstance(entry.node, Directory):
                 self._lose(entry.node, directory, name)
-                entry.node = self.keeper.directory(directory, name)
+                entry.node = self._make(directory, name, None)
         elif not (isinstance(entry.node, File) and self.keeper.same(entry.node, directory, name, fact)):
             self._lose(entry.node, directory, name)
-            entry.node = self.keeper.file(directory, name, fact)
+            entry.node = self._make(directory, name, fact)
         entry.checked = at
         return entry
 
+    def _catalogued(self, directory: Directory, name: bytes, fact: Fact, at: float) -> int:
+        catalog = directory.catalog
+        known = catalog.find(name)
+        if known is not None and catalog.checked[known] < at and catalog.is_folder(known) != (fact is None):
+            catalog.drop(known)  # an object where there was a directory, or the other way round
+        raw = raw_of(plain(name))
+        return catalog.put(raw + b"/" if fact is None else raw, fact, at)
+
     def _lose(self, node: Node | None, directory: Directory, name: bytes) -> None:
         """The name leads elsewhere by now. A file with other names lives on under those."""
+        directory.unlisted.discard(node)
         if isinstance(node, File) and node.others:
             node.remove_name(directory, name)
 
-    def names(self, directory: Directory, listing: Listing) -> Iterator[bytes]:
-        """Yield what is in the directory: the listing and what this mount has changed since it began."""
-        for name in listing.facts:
-            entry = directory.entries.get(name)
-            if entry is None or entry.changed < listing.at or entry.node is not None:
-                yield name
-        for name, entry in list(directory.entries.items()):
-            newer = _local(entry.node) or entry.changed >= listing.at
-            if newer and name not in listing.facts and entry.node is not None:
-                yield name
+    def own_names(self, directory: Directory, listing: Listing) -> list[bytes]:
+        """Return what is in the directory and not in a complete listing: what this mount has changed since it began."""
+        catalog = directory.catalog
+        found = {
+            name
+            for name, entry in directory.entries.items()
+            if entry.node is not None and (_local(entry.node) or entry.changed >= listing.at)
+        }
+        if listing.catalog is catalog:
+            found |= {catalog.name(slot) for slot in catalog.slots(since=listing.end)}
+        if not found:
+            return []
+        listed = listing.members()
+        return sorted(n for n in found if not any(slot in listed for slot in listing.catalog.all_slots(n)))
+
+    def told(self, directory: Directory, listing: Listing, slot: int, key: Key) -> tuple[bytes, Node] | None:
+        """Return name and node for a slot of a listing, to be looked at; `None` when it is gone by now."""
+        name = listing.catalog.name(slot)
+        same = listing.catalog is directory.catalog and directory.catalog.is_alive(slot)
+        if same and name not in directory.entries:
+            return name, self.shown(directory, name, slot, key)
+        node = self.look(directory, name)
+        return None if node is None else (name, node)
+
+    def look(self, directory: Directory, name: bytes) -> Node | None:
+        """Return what is known of a name, however old it is, to be looked at."""
+        slot = directory.catalog.find(name)
+        known: Known | None = slot
+        if name in directory.entries:
+            known = directory.entries[name] if slot is None else self._reconcile_slot(directory, name, slot)
+        if isinstance(known, Entry):
+            return known.node
+        return None if known is None else self.shown(directory, name, known)
 
 
 def _local(node: Node | None) -> bool:
     """Whether what this mount has of the node goes before what the store says."""
     return isinstance(node, File) and node.dirty and not node.unlinked
-
-
-def _add_page(listing: Listing, folders: set[bytes], key: Key, page: ListPage) -> None:
-    for info in page.objects:
-        if info.key == key:
-            listing.marker = True
-            continue
-        name = name_of(info.key[len(key) :])
-        if name is not None and not is_hidden(name):
-            listing.facts[name] = info
-        elif info.key == key_in(key):
-            listing.sidecar = info
-    for prefix in page.prefixes:
-        name = name_of(last_component(prefix[len(key) :]))
-        if name is not None and not is_hidden(name):
-            folders.add(name)
-
-
-def _add_folders(listing: Listing, folders: set[bytes]) -> None:
-    """Add the directories, once all objects are known: one beside a file of its name has another."""
-    for name in folders:
-        listing.facts[twin(name) if name in listing.facts else name] = None

@@ -16,7 +16,7 @@ from mountd.errors import MountdError
 from mountd.vfs.attributes import AttributeStore
 from mountd.vfs.keeper import Keeper
 from mountd.vfs.names import child_key
-from mountd.vfs.nodes import Directory, File, Node
+from mountd.vfs.nodes import Directory, File, Ino, Node
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mountd.failures import FailureLog
     from mountd.objects.interface import Key, ObjectInfo, ObjectStore
     from mountd.objects.native import NativeFolder, Record
-    from mountd.vfs.nodes import NodeTable
+    from mountd.vfs.table import NodeTable
     from mountd.writeback.journal import Journal
 
 
@@ -158,6 +158,17 @@ class NativeKeeper(Keeper):
         record = await trio.to_thread.run_sync(self._native.record, key)
         if record and _key(node) == key and not self._is_noted(node):
             self.dress(node, record)
+
+    def shown(self, directory: Directory, name: bytes, info: ObjectInfo | None, ino: int) -> Node | None:
+        """Return a node only to be looked at, with what the folder says of it. `None` for a linked file."""
+        if info is None:
+            return super().shown(directory, name, info, ino)
+        record = self._file_record(directory, name)
+        if record.get("nlink", 1) > 1:
+            return None
+        node = self._nodes.make_file(Ino(ino), directory, name, info)
+        self.dress(node, record)
+        return node
 
     def _file_record(self, directory: Directory, name: bytes) -> Record:
         return self._native.record(child_key(directory.key, name))

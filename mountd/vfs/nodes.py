@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Any, NewType
 import trio
 
 from mountd.objects.interface import Key, ObjectInfo
-from mountd.vfs.names import child_key
+from mountd.vfs.catalog import Catalog, raw_of
+from mountd.vfs.names import child_key, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mountd.data.content import Content
     from mountd.vfs.attributes import Sidecar
+    from mountd.vfs.listing import Listing
+    from mountd.vfs.numbers import Block
 
 Ino = NewType("Ino", int)
 ROOT = Ino(1)
@@ -71,6 +74,7 @@ class Node:
         parent, name: where the node is, or was before it was unlinked or replaced; the root has no parent.
         lookups: how many times the kernel has been told of the node and has not forgotten.
         unlinked: no name leads here any more and none will.
+        listed_at: when the listing began that the node was made from only to be looked at; `None` for one that is kept.
     """
 
     ino: Ino
@@ -80,7 +84,15 @@ class Node:
     lookups: int = 0
     opens: int = 0
     unlinked: bool = False
-    lock: trio.Lock = field(default_factory=trio.Lock)
+    listed_at: float | None = None
+    _lock: trio.Lock | None = None
+
+    @property
+    def lock(self) -> trio.Lock:
+        """Held by what changes the node in several steps; made at need, as most nodes are only looked at."""
+        if self._lock is None:
+            self._lock = trio.Lock()
+        return self._lock
 
 
 @dataclass(slots=True, eq=False)
@@ -192,39 +204,32 @@ class Entry:
     changed: float = NEVER
 
 
-@dataclass(slots=True)
-class Listing:
-    """What a listing of a directory said: facts by name, `None` for a directory. `at`: when the request began.
-
-    `sidecar` is the object with the directory's attributes, where there is one.
-    """
-
-    facts: dict[bytes, ObjectInfo | None]
-    marker: bool
-    at: float
-    pages: int
-    sidecar: ObjectInfo | None = None
-
-
 @dataclass(slots=True, eq=False)
 class Directory(Node):
     """A directory and its entries.
 
     Attributes:
-        listing: the last complete listing.
+        entries: names that have, or had, a node; they go before the catalog.
+        catalog: what the store has said of names.
+        listing: the last complete listing; `coming`: the one that is under way, or was given up.
+        block: where the next inode number of a name without a node is from.
         probes: requests for single names since the last complete listing.
         used: how many answers the present listing has given.
         moving: set while the directory is being renamed; whoever wants to work below it waits.
         sidecar: attributes of what is in it.
+        unlisted: directories in it that this mount has made, and no listing has shown yet.
     """
 
     entries: dict[bytes, Entry] = field(default_factory=dict)
+    catalog: Catalog = field(default_factory=Catalog)
     listing: Listing | None = None
+    coming: Listing | None = None
+    block: Block | None = None
     probes: int = 0
     used: int = 0
     moving: trio.Event | None = None
-    listing_lock: trio.Lock = field(default_factory=trio.Lock)
     sidecar: Sidecar | None = None
+    unlisted: set[Node | None] = field(default_factory=set)
 
     @property
     def key(self) -> Key:
@@ -251,9 +256,29 @@ class Directory(Node):
     def changed(self, name: bytes, node: Node | None, now: float) -> None:
         """This mount has just made `name` lead to `node`, or to nothing."""
         entry = self.entry(name)
+        self.unlisted.discard(entry.node)
         entry.node = node
         entry.checked = entry.changed = now
+        slot = self.catalog.find(name)
+        if slot is not None:
+            self.catalog.drop(slot)
+        if isinstance(node, Directory):
+            self.unlisted.add(node)
         self.attributes.modified()
+
+    def keep_fact(self, name: bytes, entry: Entry) -> None:
+        """The node of a name is forgotten, but not what this mount knows the store to have there."""
+        node = entry.node
+        raw = raw_of(plain(name))
+        self.unlisted.discard(node)
+        if entry.checked == NEVER:
+            slot = self.catalog.find(name)
+            if slot is not None:
+                self.catalog.drop(slot)
+        elif isinstance(node, Directory):
+            self.catalog.put(raw + b"/", None, entry.checked)
+        elif isinstance(node, File) and (info := node.info_at(self, name)) is not None:
+            self.catalog.put(raw, info, entry.checked)
 
     def nodes(self) -> Iterator[Node]:
         """Yield the nodes of all entries."""
@@ -261,11 +286,7 @@ class Directory(Node):
 
     def subdirectories(self) -> int:
         """Return how many directories are known to be in it."""
-        known = {name for name, entry in self.entries.items() if isinstance(entry.node, Directory)}
-        if self.listing is not None:
-            gone = {name for name, entry in self.entries.items() if entry.changed >= self.listing.at}
-            known |= {name for name, fact in self.listing.facts.items() if fact is None and name not in gone}
-        return len(known)
+        return self.catalog.folders + len(self.unlisted)
 
     def tree(self) -> Iterator[Node]:
         """Yield the known nodes below, parents first."""
@@ -273,70 +294,3 @@ class Directory(Node):
             yield node
             if isinstance(node, Directory):
                 yield from node.tree()
-
-
-@dataclass(frozen=True, slots=True)
-class Defaults:
-    """Attributes of what nobody has said anything about: owner, and the permission bits to take away."""
-
-    uid: int
-    gid: int
-    umask: int
-
-    def permissions(self, mode: int) -> int:
-        """Return the permission bits of a node of this type."""
-        if stat.S_ISLNK(mode):
-            return 0o777
-        return (0o777 if stat.S_ISDIR(mode) else 0o666) & ~self.umask
-
-
-class NodeTable:
-    """All nodes that the kernel or a handle knows."""
-
-    def __init__(self, defaults: Defaults) -> None:
-        self.defaults = defaults
-        self._last = ROOT
-        self._started = time.time_ns()
-        root = Directory(ROOT, self._attributes(stat.S_IFDIR, self._started), None, b"")
-        self._nodes: dict[Ino, Node] = {ROOT: root}
-        self.root = root
-
-    def __len__(self) -> int:
-        return len(self._nodes)
-
-    def __iter__(self) -> Iterator[Node]:
-        return iter(list(self._nodes.values()))
-
-    def get(self, ino: Ino) -> Node | None:
-        """Return the node of that number."""
-        return self._nodes.get(ino)
-
-    def file(self, parent: Directory, name: bytes, info: ObjectInfo | None) -> File:
-        """Make a node for a version of an object, or for a new file."""
-        mtime = info.mtime_ns if info else time.time_ns()
-        node = File(self._next(), self._attributes(stat.S_IFREG, mtime), parent, name, info=info)
-        self._nodes[node.ino] = node
-        return node
-
-    def directory(self, parent: Directory, name: bytes) -> Directory:
-        """Make a node for a directory. The store tells no times of directories: they are as old as the mount."""
-        node = Directory(self._next(), self._attributes(stat.S_IFDIR, self._started), parent, name)
-        self._nodes[node.ino] = node
-        return node
-
-    def drop(self, node: Node) -> None:
-        """Forget a node."""
-        self._nodes.pop(node.ino, None)
-        places = node.places() if isinstance(node, File) else [(node.parent, node.name)]
-        for directory, name in places:
-            entry = directory.entries.get(name) if directory is not None else None
-            if directory is not None and entry is not None and entry.node is node:
-                del directory.entries[name]
-
-    def _next(self) -> Ino:
-        self._last = Ino(self._last + 1)
-        return self._last
-
-    def _attributes(self, kind: int, at: int) -> Attributes:
-        d = self.defaults
-        return Attributes(kind | d.permissions(kind), d.uid, d.gid, at, at, at)

@@ -1,4 +1,7 @@
-"""Open directories: each handle reads one snapshot, so entries neither repeat nor go missing while others change."""
+"""Open directories: each handle reads one snapshot, so entries neither repeat nor go missing while others change.
+
+A snapshot is read while its pages still arrive, and handles that are opened at about the same time share it.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,24 @@ from mountd.errors import BadHandle
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mountd.vfs.listing import Listing
     from mountd.vfs.namespace import Namespace
-    from mountd.vfs.nodes import Directory, Listing, Node
+    from mountd.vfs.nodes import Directory, Node
+
+
+# Entries before the names: `.` and `..`.
+DOTS = 2
 
 
 class _Handle:
-    __slots__ = ("directory", "listing", "names")
+    """`own`: the names that this mount has added, which come last; known when all pages have been read."""
+
+    __slots__ = ("directory", "listing", "own")
 
     def __init__(self, directory: Directory) -> None:
         self.directory = directory
         self.listing: Listing | None = None
-        self.names: list[bytes] = []
+        self.own: list[bytes] | None = None
 
 
 class Directories:
@@ -37,27 +47,45 @@ class Directories:
         return self._last
 
     async def load(self, handle: int, position: int) -> None:
-        """Make sure that the snapshot is there; reading from the beginning again takes a new one."""
+        """Make sure that what comes at `position` is there; reading from the beginning again takes a new snapshot.
+
+        While a reader is in the last page that is there, the next one is fetched: nobody waits for pages that nobody
+        reads, and a reader hardly ever waits for the next.
+        """
         opened = self._get(handle)
-        if opened.listing is not None and position > 0:
-            return
-        opened.listing = await self._namespace.list_all(opened.directory)
-        opened.names = list(self._namespace.names(opened.directory, opened.listing))
+        if opened.listing is None or position == 0:
+            opened.listing, opened.own = await self._namespace.listed(opened.directory), None
+        listing = opened.listing
+        while not listing.complete and not any(True for _ in self.entries(handle, max(position, DOTS))):
+            await self._namespace.lister.more(opened.directory, listing)
+        if not listing.complete and position - DOTS >= listing.last_page:
+            self._namespace.lister.soon(opened.directory, listing)
+        if listing.complete and opened.own is None:
+            opened.own = self._namespace.own_names(opened.directory, listing)
 
     def entries(self, handle: int, position: int) -> Iterator[tuple[bytes, Node, int]]:
-        """Yield name, node and next position from `position` on; names that are gone by now are left out."""
+        """Yield name, node and next position from `position` on, as far as `load` has come.
+
+        Names that are gone by now are left out. The nodes are to be looked at, and the kernel told of them, before
+        anything else happens.
+        """
         opened = self._get(handle)
-        assert opened.listing is not None  # `load` comes first
-        directory = opened.directory
+        directory, listing = opened.directory, opened.listing
+        assert listing is not None  # `load` comes first
         dots = ((b".", directory), (b"..", directory.parent or directory))
         for i, (name, above) in enumerate(dots):
             if i >= position:
                 yield name, above, i + 1
-        for i in range(max(0, position - len(dots)), len(opened.names)):
-            name = opened.names[i]
-            node = self._namespace.node_for(directory, name, opened.listing)
+        key = directory.key
+        for i in range(max(0, position - DOTS), len(listing.slots)):
+            found = self._namespace.told(directory, listing, listing.slots[i], key)
+            if found is not None:
+                yield *found, i + DOTS + 1
+        first, own = DOTS + len(listing.slots), opened.own or []
+        for i in range(max(0, position - first), len(own)):
+            node = self._namespace.look(directory, own[i])
             if node is not None:
-                yield name, node, i + len(dots) + 1
+                yield own[i], node, first + i + 1
 
     def release(self, handle: int) -> None:
         """Close a handle."""

@@ -311,9 +311,23 @@ class Renames:
         """
         for node in [directory, *directory.tree()]:
             if isinstance(node, Directory):
-                node.listing = node.sidecar = None
+                node.listing = node.coming = node.sidecar = None
+                _rebase_catalog(node, became)
             elif isinstance(node, File):
                 _rebase_file(node, became)
+
+
+def _rebase_catalog(directory: Directory, became: Callable[[ObjectInfo], ObjectInfo]) -> None:
+    catalog = directory.catalog
+    for slot in catalog.slots():
+        info = catalog.fact(slot, directory.key)
+        if info is None:
+            continue
+        moved = became(info)
+        if moved is info:  # replaced by somebody else, who knows by what
+            catalog.drop(slot)
+        else:
+            catalog.update(slot, moved)
 
 
 def _rebase_file(node: File, became: Callable[[ObjectInfo], ObjectInfo]) -> None:

@@ -1,6 +1,7 @@
 """A file system on an in-memory store, without a kernel, on a clock that jumps."""
 
 import contextlib
+import itertools
 
 import pytest
 import trio.testing
@@ -106,10 +107,22 @@ class Shell:
     async def listdir(self, path=""):
         node = await self.node(path) if path else self.fs.nodes.root
         handle = self.fs.directories.open(node)
-        await self.fs.directories.load(handle, 0)
-        names = [name.decode() for name, _, _ in self.fs.directories.entries(handle, 2)]
+        names, position = [], 2
+        while found := await self.readdir(handle, position):
+            names += [name.decode() for name, _, _ in found]
+            position = found[-1][2]
         self.fs.directories.release(handle)
         return sorted(names)
+
+    async def readdir(self, handle, position, limit=170):
+        """Return name, node and next position as often as fits into one answer to the kernel, which is told of them."""
+        await self.fs.directories.load(handle, position)
+        found = []
+        for name, node, after in itertools.islice(self.fs.directories.entries(handle, position), limit):
+            if name not in (b".", b".."):
+                self.fs.nodes.told(node)
+            found.append((name, node, after))
+        return found
 
     async def put(self, key, data):
         """Store an object as another client would."""

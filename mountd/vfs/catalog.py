@@ -1,0 +1,225 @@
+"""What the store has said of the names in one directory, packed: a name costs some 150 bytes, not a node of 1500.
+
+Each name has a slot, a number that stays its own. What is known of it is in arrays, by slot. Names are kept as parts of
+keys, in UTF-8, those of directories with a slash at the end: sorted, that is the order in which services list.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+from mountd.errors import NameTooLong
+from mountd.objects import octets
+from mountd.objects.interface import Key, ObjectInfo, Version
+from mountd.vfs.names import component, is_twin, plain, twin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Fact = ObjectInfo | None  # None: a directory
+
+# Fewer dead slots than this are not worth tidying up.
+TIDY = 1000
+
+
+def raw_of(name: bytes) -> bytes:
+    """Return the part of a key for a file name."""
+    return name if name.isascii() else component(name).encode("utf-8", "surrogatepass")
+
+
+class Catalog:
+    """The names of one directory that the store is known to have, and facts of them.
+
+    Attributes:
+        checked: by slot, when the request began that last vouched for the fact.
+        inos: by slot, the inode number by which the kernel knows the name; 0 where it does not, or where a node has it.
+        folders: how many names are those of directories.
+    """
+
+    def __init__(self) -> None:
+        self.checked = array("d")
+        self.inos = array("Q")
+        self.folders = 0
+        self._names: list[bytes] = []
+        self._alive = bytearray()
+        self._living = 0
+        self._sizes = array("q")
+        self._mtimes = array("q")
+        self._versions = bytearray()  # each with a NUL at its end
+        self._starts = array("Q")
+        self._wasted = 0
+        self._order = array("I")  # slots, by name
+
+    def __len__(self) -> int:
+        return self._living
+
+    @property
+    def end(self) -> int:
+        """The slot that comes next: all that are made from now on are not below it."""
+        return len(self._names)
+
+    def find(self, name: bytes) -> int | None:
+        """Return the slot of what a file name leads to: the object, or the directory, or the one beside the other."""
+        try:
+            raw = raw_of(plain(name))
+        except NameTooLong:
+            return None
+        file, folder = self._place(raw)[1], self.folder_at(raw)
+        beside = folder is not None and self._is_beside(folder, file)
+        if is_twin(name):
+            return folder if beside else None
+        if file is not None and self._alive[file] and (folder is None or beside):
+            return file
+        return None if beside else folder
+
+    def all_slots(self, name: bytes) -> Iterator[int]:
+        """Yield the slots of a name, those that lead nowhere any more included."""
+        raw = raw_of(plain(name))
+        return (slot for slot in (self._place(raw)[1], self._place(raw + b"/")[1]) if slot is not None)
+
+    def folder_at(self, raw: bytes) -> int | None:
+        """Return the slot of the directory of a name, beside a file or not."""
+        return self._alive_at(raw + b"/") if self.folders else None
+
+    def same(self, slot: int, other: Catalog) -> int | None:
+        """Return the slot here of a name in another catalog."""
+        return self._place(other._names[slot])[1]
+
+    def take_over(self, slot: int, other: Catalog) -> int:
+        """Return the slot here of a name in another catalog, made with its facts if there is none."""
+        return slot if other is self else self.put(other._names[slot], other.fact(slot, Key("")), other.checked[slot])
+
+    def is_folder(self, slot: int) -> bool:
+        """Tell whether a slot is a directory's."""
+        return self._names[slot].endswith(b"/")
+
+    def is_alive(self, slot: int) -> bool:
+        """Tell whether the name still leads somewhere."""
+        return bool(self._alive[slot])
+
+    def name(self, slot: int) -> bytes:
+        """Return the file name of a slot."""
+        raw = self._names[slot]
+        if raw.endswith(b"/"):
+            name = _name_of(raw[:-1])
+            return twin(name) if self._is_beside(slot, self._place(raw[:-1])[1]) else name
+        return _name_of(raw)
+
+    def fact(self, slot: int, directory: Key) -> Fact:
+        """Return what is known of a name in the directory with that key."""
+        raw = self._names[slot]
+        if raw.endswith(b"/"):
+            return None
+        version = Version(self._version(slot).decode("utf-8", "surrogatepass"))
+        key = Key(directory + raw.decode("utf-8", "surrogatepass"))
+        return ObjectInfo(key, self._sizes[slot], self._mtimes[slot], version)
+
+    def has(self, slot: int, fact: Fact) -> bool:
+        """Tell whether a slot stands for that version of an object, or for a directory."""
+        if fact is None or self._names[slot].endswith(b"/"):
+            return fact is None and self._names[slot].endswith(b"/")
+        return self._version(slot) == fact.version.encode("utf-8", "surrogatepass")
+
+    def update(self, slot: int, info: ObjectInfo) -> None:
+        """The file is the same, though the store has it under another key or version."""
+        self._set(slot, info)
+
+    def slots(self, since: int = 0) -> Iterator[int]:
+        """Yield the slots whose names lead somewhere, from `since` on."""
+        return (slot for slot in range(since, len(self._names)) if self._alive[slot])
+
+    def put(self, raw: bytes, fact: Fact, at: float) -> int:
+        """Note what an answer to a request that began at `at` said of a name, and return its slot."""
+        place, slot = self._place(raw)
+        if slot is None or not self._alive[slot]:
+            return self._add(place, raw, fact, at, instead=slot is not None)
+        if self.checked[slot] <= at:
+            self.checked[slot] = at
+            if fact is not None and not self.has(slot, fact):
+                self.inos[slot] = 0  # another version is another file
+                self._set(slot, fact)
+        return slot
+
+    def renumber(self, name: bytes) -> None:
+        """Give a name another inode number when it is told of the next time."""
+        slot = self.find(name)
+        if slot is not None:
+            self.inos[slot] = 0
+
+    def drop(self, slot: int) -> None:
+        """The name leads nowhere."""
+        if self._alive[slot]:
+            self._alive[slot] = 0
+            self.inos[slot] = 0
+            self._living -= 1
+            self.folders -= self._names[slot].endswith(b"/")
+
+    def drop_older(self, at: float) -> None:
+        """Drop what a complete listing that began at `at` did not show."""
+        for slot, checked in enumerate(self.checked):
+            if checked < at:
+                self.drop(slot)
+
+    def tidied(self) -> Catalog | None:
+        """Return a catalog without what is dead, `None` where there is too little of it."""
+        dead = len(self._names) - self._living
+        if dead <= self._living // 2 + TIDY and self._wasted <= len(self._versions) // 2 + TIDY:
+            return None
+        new = Catalog()
+        for slot in self._order:
+            if self._alive[slot]:
+                into = new.take_over(slot, self)
+                new.inos[into] = self.inos[slot]
+        return new
+
+    def _place(self, raw: bytes) -> tuple[int, int | None]:
+        """Return where a name is in the order, or would be, and its slot."""
+        order, names = self._order, self._names
+        if not order or raw > names[order[-1]]:
+            return len(order), None
+        place = bisect_left(order, raw, key=names.__getitem__)
+        slot = order[place]
+        return place, slot if names[slot] == raw else None
+
+    def _alive_at(self, raw: bytes) -> int | None:
+        slot = self._place(raw)[1]
+        return slot if slot is not None and self._alive[slot] else None
+
+    def _is_beside(self, folder: int, file: int | None) -> bool:
+        """Tell whether a directory was there together with an object of its name, when it was last heard of."""
+        return file is not None and self.checked[file] >= self.checked[folder]
+
+    def _add(self, place: int, raw: bytes, fact: Fact, at: float, *, instead: bool) -> int:
+        slot = len(self._names)
+        self._names.append(raw)
+        self._alive.append(1)
+        self._living += 1
+        self.folders += raw.endswith(b"/")
+        self.checked.append(at)
+        for numbers in (self.inos, self._sizes, self._mtimes, self._starts):
+            numbers.append(0)
+        self._set(slot, fact, new=True)
+        if instead:
+            self._order[place] = slot
+        else:
+            self._order.insert(place, slot)
+        return slot
+
+    def _set(self, slot: int, fact: Fact, *, new: bool = False) -> None:
+        if not new:
+            self._wasted += len(self._version(slot)) + 1
+        self._starts[slot] = len(self._versions)
+        if fact is not None:
+            self._sizes[slot], self._mtimes[slot] = fact.size, fact.mtime_ns
+            self._versions += fact.version.encode("utf-8", "surrogatepass")
+        self._versions.append(0)
+
+    def _version(self, slot: int) -> bytearray:
+        start = self._starts[slot]
+        return self._versions[start : self._versions.index(0, start)]
+
+
+def _name_of(raw: bytes) -> bytes:
+    return raw if raw.isascii() else octets.name_of(raw.decode("utf-8", "surrogatepass"))

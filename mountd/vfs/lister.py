@@ -1,0 +1,159 @@
+"""Listing directories: pages are fetched when somebody reads them, once for all who read at the same time.
+
+Nobody waits for pages that nobody reads: a reader that stops has caused the pages that it read and one more. A listing
+that is read to its end becomes what is known of its directory.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from mountd.errors import MountdError
+from mountd.vfs.listing import Listing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mountd.objects.interface import Key, ObjectStore
+    from mountd.vfs.keeper import Keeper
+    from mountd.vfs.nodes import Directory
+    from mountd.vfs.table import NodeTable
+
+
+async def settled(directory: Directory) -> None:
+    """Wait until neither the directory nor one above is being renamed."""
+    at: Directory | None = directory
+    while at is not None:
+        if at.moving is not None:
+            await at.moving.wait()
+            at = directory
+        else:
+            at = at.parent
+
+
+class Lister:
+    """Lists the directories of one mount.
+
+    Args:
+        completed: told of each complete listing, once the catalog of its directory has nothing else.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        nodes: NodeTable,
+        keeper: Keeper,
+        *,
+        nursery: trio.Nursery,
+        completed: Callable[[Directory, Listing], None],
+    ) -> None:
+        self._store = store
+        self._nodes = nodes
+        self._keeper = keeper
+        self._nursery = nursery
+        self._completed = completed
+        self._pages: dict[Key, int] = {}
+
+    def pages(self, directory: Directory) -> int:
+        """Return how many pages a listing of the directory has, as far as is known; 0 where nothing is."""
+        return directory.listing.pages if directory.listing else self._pages.get(directory.key, 0)
+
+    async def begun(self, directory: Directory, *, newer_than: float) -> Listing:
+        """Return a listing that began after `newer_than`, of which the first page is there."""
+        listing = self._begun(directory, newer_than=newer_than)
+        while not listing.settled:
+            await self.more(directory, listing)
+        return listing
+
+    async def more(self, directory: Directory, listing: Listing) -> None:
+        """Add the next page to a listing, once for all who wait for it at the same time."""
+        pages = listing.pages
+        await settled(directory)
+        async with listing.lock:
+            if listing.pages == pages and not listing.read:
+                await self._add_page(directory, listing)
+            await self._settle(directory, listing)
+            if listing.read and not listing.complete:
+                await self._complete(directory, listing)
+
+    async def _ahead(self, directory: Directory, listing: Listing) -> None:
+        """Fetch the next page before somebody asks for it."""
+        try:
+            await self.more(directory, listing)
+        except MountdError:
+            return  # whoever needs the page will ask again and get the error
+
+    def soon(self, directory: Directory, listing: Listing) -> None:
+        """Have the next page fetched while the caller goes on."""
+        if not listing.lock.locked():
+            self._nursery.start_soon(self._ahead, directory, listing)
+
+    async def _add_page(self, directory: Directory, listing: Listing) -> None:
+        if listing.key != directory.key:  # it was renamed meanwhile: the names are the same, the pages are not
+            other = await self.whole(directory, newer_than=trio.current_time())
+            if other is not None:  # it never is without a limit
+                listing.absorb(other)
+            return
+        started = trio.current_time()
+        page = await self._store.list_page(listing.key, cursor=listing.cursor)
+        listing.lasted += trio.current_time() - started
+        if directory.is_moving or listing.key != directory.key:
+            return  # the page may show half of what was there
+        for slot in listing.add(page):
+            own = directory.entries.get(listing.catalog.name(slot)) if directory.entries else None
+            if own is not None:
+                directory.unlisted.discard(own.node)
+                if own.node is None and own.changed >= listing.at:
+                    listing.catalog.drop(slot)  # removed here since the listing began
+
+    async def _settle(self, directory: Directory, listing: Listing) -> None:
+        """Know the attributes of what is in the directory before anybody is told of it."""
+        state = self._keeper.sidecar(directory)
+        if listing.settled and listing.sidecar is not None and listing.sidecar.version != state.version:
+            if state.checked <= listing.at:  # it came late, from a service that does not list in order
+                await self._keeper.load(directory)
+        elif not listing.settled and listing.tells_sidecar:
+            await self._keeper.refresh(directory, listing.sidecar, at=listing.at)
+        elif not listing.settled and state.checked <= listing.at:
+            await self._keeper.load(directory)
+        listing.settled = True
+
+    async def _complete(self, directory: Directory, listing: Listing) -> None:
+        await self._keeper.refresh(directory, listing.sidecar, at=listing.at)
+        listing.finish()
+        if directory.coming is listing:
+            directory.coming = None
+        if listing.key != directory.key or (directory.listing is not None and directory.listing.at > listing.at):
+            return
+        directory.listing, directory.probes, directory.used = listing, 0, 0
+        self._pages.pop(listing.key, None)
+        if listing.catalog is directory.catalog:
+            directory.catalog.drop_older(listing.at)
+            self._completed(directory, listing)
+            self._tidy(directory, listing)
+
+    def _tidy(self, directory: Directory, listing: Listing) -> None:
+        tidied = directory.catalog.tidied() if directory.coming is None else None
+        if tidied is not None:
+            directory.listing, directory.catalog = listing.moved(tidied), tidied
+            self._nodes.numbers.moved(directory)
+
+    def _begun(self, directory: Directory, *, newer_than: float) -> Listing:
+        """Return a listing that began after `newer_than`: complete, under way, or a new one."""
+        for known in (directory.listing, directory.coming):
+            if known is not None and known.at > newer_than and known.key == directory.key:
+                return known
+        directory.coming = Listing(directory.key, directory.catalog, trio.current_time())
+        return directory.coming
+
+    async def whole(self, directory: Directory, *, newer_than: float, limit: int | None = None) -> Listing | None:
+        """List the directory, once for all who ask at the same time; `None` when it has more than `limit` pages."""
+        listing = self._begun(directory, newer_than=newer_than)
+        while not listing.complete:
+            if limit is not None and listing.pages >= limit and not listing.read:
+                self._pages[listing.key] = max(self._pages.get(listing.key, 0), limit * 2)
+                return None
+            await self.more(directory, listing)
+        return listing

@@ -1,0 +1,146 @@
+"""One listing of a directory, page by page. Pure: whoever fetches the pages adds them.
+
+What pages say of names goes into the directory's catalog; the listing itself is the order of the names. Services may
+repeat a name on several pages, or list out of order: no name is in a listing twice.
+"""
+
+from __future__ import annotations
+
+from array import array
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+import trio
+
+from mountd.errors import StoreFailure
+from mountd.vfs.names import last_component, name_of
+from mountd.vfs.sidecar import is_hidden, key_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from mountd.objects.interface import Key, ListPage, ObjectInfo
+    from mountd.vfs.catalog import Catalog, Fact
+
+
+class Listing:
+    """What a listing that began at `at` has shown so far.
+
+    Attributes:
+        slots: of the names in the catalog, in the order of the service.
+        pages, cursor: how many pages there are, and what continues them.
+        last_page: where in `slots` the last page begins.
+        read: whether all pages are there; `complete`: whether that has been taken over by the directory, too.
+        marker: whether the directory has one.
+        sidecar: the object with the attributes of what is in the directory.
+        tells_sidecar: whether that is known to be there or not; `settled`: whether it has been looked at.
+        end: the catalog's end at completion: what is made later is not in the listing.
+        lasted: seconds that the service took for it.
+    """
+
+    def __init__(self, key: Key, catalog: Catalog, at: float) -> None:
+        self.key = key
+        self.catalog = catalog
+        self.at = at
+        self.slots = array("I")
+        self.pages = self.last_page = self.end = 0
+        self.cursor: str | None = None
+        self.read = self.complete = self.tells_sidecar = self.settled = False
+        self.sidecar: ObjectInfo | None = None
+        self.marker = not key
+        self.lasted = 0.0
+        self.lock = trio.Lock()
+        self._cursors: set[str] = set()
+        self._last = b""
+        self._members: set[int] | None = None  # kept once the service is known to list out of order
+
+    def add(self, page: ListPage) -> Sequence[int]:
+        """Take over a page and return the slots that are new. Raises StoreFailure when the service goes in circles."""
+        self._continue(page.cursor)
+        self.pages += 1
+        self.last_page = len(self.slots)
+        for raw, fact in sorted(self._named(page), key=itemgetter(0)):
+            self._add(raw, fact)
+        # The sidecar's name is the smallest but for few. Where an orderly page has gone past it, it is not there.
+        if self.pages == 1:
+            self.tells_sidecar = self.read or self.sidecar is not None or self._passed(page)
+        return self.slots[self.last_page :]
+
+    def absorb(self, other: Listing) -> None:
+        """Take the names that are missing here from a complete listing, and be complete."""
+        members = self.members()
+        slots = [self.catalog.take_over(slot, other.catalog) for slot in other.slots]
+        self.slots.extend(slot for slot in slots if slot not in members)
+        self.read, self.cursor = True, None
+
+    def members(self) -> set[int]:
+        """Return the slots of all names so far."""
+        return set(self.slots) if self._members is None else self._members
+
+    def finish(self) -> None:
+        """Nothing is added any more."""
+        self.complete = True
+        self.end = self.catalog.end
+        self._members = None
+        self._cursors.clear()
+
+    def moved(self, catalog: Catalog) -> Listing:
+        """Return a complete listing by the slots of another catalog, to which its names have gone."""
+        new = Listing(self.key, catalog, self.at)
+        new.pages, new.marker, new.sidecar, new.lasted = self.pages, self.marker, self.sidecar, self.lasted
+        new.read = new.tells_sidecar = new.settled = new.complete = True
+        found = (catalog.same(slot, self.catalog) for slot in self.slots)
+        new.slots.extend(slot for slot in found if slot is not None)
+        new.end = catalog.end
+        return new
+
+    def _continue(self, cursor: str | None) -> None:
+        if cursor in self._cursors:
+            raise StoreFailure(f"{self.key or '/'}: the service repeats pages of its listing without an end")
+        self.cursor, self.read = cursor, cursor is None
+        if cursor is not None:
+            self._cursors.add(cursor)
+
+    def _named(self, page: ListPage) -> Iterator[tuple[bytes, Fact]]:
+        start = len(self.key)
+        for info in page.objects:
+            text = info.key[start:]
+            name = name_of(text)
+            if info.key == self.key:
+                self.marker = True
+            elif name is not None and not is_hidden(name):
+                yield text.encode("utf-8", "surrogatepass"), info
+            elif info.key == key_in(self.key):
+                self.sidecar = info
+        for prefix in page.prefixes:
+            text = last_component(prefix[start:])
+            name = name_of(text)
+            if name is not None and not is_hidden(name):
+                yield text.encode("utf-8", "surrogatepass") + b"/", None
+
+    def _passed(self, page: ListPage) -> bool:
+        keys, prefixes = [info.key for info in page.objects], list(page.prefixes)
+        last = max(keys[-1:] + prefixes[-1:], default="")
+        return last > key_in(self.key) and keys == sorted(keys) and prefixes == sorted(prefixes)
+
+    def _add(self, raw: bytes, fact: Fact) -> None:
+        late = raw <= self._last
+        slot = self.catalog.put(raw, fact, self.at)
+        if late:
+            if self._members is None:
+                self._members = set(self.slots)
+            if slot in self._members:
+                return
+        self._last = max(self._last, raw)
+        self.slots.append(slot)
+        if self._members is not None:
+            self._members.add(slot)
+        if late and fact is not None:
+            self._after_its_directory(raw, slot)
+
+    def _after_its_directory(self, raw: bytes, slot: int) -> None:
+        """Let an object have the place of a directory of its name: readers were told of the name there already."""
+        folder = self.catalog.folder_at(raw)
+        if folder is not None and self._members is not None and folder in self._members:
+            self.slots[self.slots.index(folder)] = slot
+            self.slots[-1] = folder
