@@ -58,9 +58,9 @@ def weaknesses(can: Capabilities) -> list[str]:
 
 _CONDITIONS = dict.fromkeys(("conditional_create", "conditional_put", "conditional_copy", "conditional_delete"), True)
 _KEPT: dict[Kind, Capabilities] = {
-    "local": Capabilities(conditional_create=True, part_copy=True),
+    "local": Capabilities(conditional_create=True, part_copy=True, range_copy=True),
     "gcs": Capabilities(**_CONDITIONS, versioned_read=True, part_copy=True),
-    "azure": Capabilities(**_CONDITIONS, versioned_read=True, part_copy=True),
+    "azure": Capabilities(**_CONDITIONS, versioned_read=True, part_copy=True, range_copy=True),
     "fsspec": Capabilities(),
 }
 
