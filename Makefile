@@ -16,7 +16,7 @@ APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help mount unmount test lint clean run-packages build-packages test-packages packages
+.PHONY: help mount unmount test table lint clean run-packages build-packages test-packages packages
 
 help: ## show this help (the default)
 	@echo 'Targets (choose the interpreter with PYTHON=python3.12):'
@@ -34,7 +34,10 @@ lint: $(TESTABLE) ## ruff and mypy
 	$(BIN)/mypy
 
 test: run-packages test-packages lint ## install what tests need, servers included; lint, then run all tests
-	$(BIN)/pytest --numprocesses=$(TEST_PROCESSES) --dist=loadfile
+	$(BIN)/pytest --numprocesses=$(TEST_PROCESSES) --dist=loadfile --junitxml=$(VENV)/report.xml
+
+table: ## after `make test`: how the suites did on each kind of store
+	@$(BIN)/python -m tests.table $(VENV)/report.xml
 
 clean: ## remove the virtual environment, caches and builds (unmount first)
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

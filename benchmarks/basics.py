@@ -18,7 +18,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from tests.harness import Bucket, Host
+from tests.harness import Host
+from tests.kits import Bucket
 from tests.servers import seaweedfs
 
 MiB = 1024 * 1024

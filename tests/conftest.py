@@ -1,8 +1,19 @@
-"""Fixtures for all tests: real servers, started once."""
+"""Fixtures for all tests: real servers, started once, and a package that brings a flavor."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from tests.servers import azurite, fake_gcs, hierarchical, rclone_s3, seaweedfs
+from tests.servers import azurite, fake_gcs, hierarchical, rclone_s3, rclone_webdav, seaweedfs
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("mountd")
+    group.addoption("--store", help="run tests/objects/test_contract.py on this store alone: a name, a URI or a path")
+    group.addoption("--store-option", action="append", default=[], metavar="KEY=VALUE", help="option of that store")
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +49,21 @@ def poor_s3_server():
     """A running S3 server without conditions, versions and part copy; see `tests.servers.S3Server`."""
     with rclone_s3() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def webdav_server():
+    """A running WebDAV server; see `tests.servers.WebdavServer`."""
+    with rclone_webdav() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def installed_flavor(tmp_path_factory):
+    """The folder into which pip has installed `tests/flavor_package`; to be put on `PYTHONPATH` or `sys.path`."""
+    package = tmp_path_factory.mktemp("package") / "shelf"
+    shutil.copytree(Path(__file__).parent / "flavor_package", package)  # a build leaves files behind
+    site = tmp_path_factory.mktemp("site")
+    options = ("--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check", "--target", site)
+    subprocess.run([sys.executable, "-m", "pip", "install", *options, package], check=True)
+    return site

@@ -1,18 +1,14 @@
 """Real mounts for tests: made by the command line, in processes of their own, and gone afterwards come what may."""
 
 import contextlib
-import datetime
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
-
-from azure.storage.blob import ContentSettings, StandardBlobTier
 
 CHECKOUT = Path(__file__).parent.parent
 
@@ -164,6 +160,12 @@ class Mount:
         """Unmount and return the finished process."""
         return self.host.run("unmount", self.name, *options, check=check)
 
+    def remount(self):
+        """Unmount and mount again, with another daemon."""
+        self.unmount()
+        self.host.run("mount", self.name, self.path)
+        self.pid = self.host.mounted(self.name).pid
+
     def kill(self):
         """End the daemon without warning."""
         os.kill(self.pid, signal.SIGKILL)
@@ -171,194 +173,34 @@ class Mount:
             time.sleep(0.01)
 
 
-class LocalFolder:
-    """A store in a folder, and an independent client of it: plain files."""
+@contextlib.contextmanager
+def open_hosts(folder):
+    """Yield what makes hosts in a folder; all their mounts and processes end with the block, or that fails."""
+    hosts = []
 
-    kind = "local"
-    environment = {}
+    def make():
+        hosts.append(Host(folder / f"host{len(hosts)}"))
+        hosts[-1].folder.mkdir()
+        return hosts[-1]
 
-    def __init__(self, folder):
-        self.folder = folder
-        self.root = str(folder)
-        self.options = {}
-        folder.mkdir()
-
-    def put(self, key, data):
-        path = self.folder / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".new")
-        partial.write_bytes(data)
-        partial.rename(path)
-
-    def get(self, key):
-        path = self.folder / key
-        return os.fsencode(os.readlink(path)) if path.is_symlink() else path.read_bytes()
-
-    def delete(self, key):
-        (self.folder / key).unlink()
-
-    def keys(self):
-        found = (path for path in self.folder.rglob("*") if path.is_symlink() or path.is_file())
-        return sorted(str(path.relative_to(self.folder)) for path in found)
+    yield make
+    failures = []
+    for host in hosts:
+        try:
+            host.close()
+        except AssertionError as exc:
+            failures.append(str(exc))
+    assert not failures, "\n".join(failures)
 
 
-class GcsBucket:
-    """A bucket of a server of Google Cloud Storage's API, and an independent client of it: plain HTTP."""
+class Corner(Mount):
+    """A directory of a mount that many tests share, used like a mount of its own."""
 
-    kind = "gcs"
-    # What the server that stands for Google's drops when it copies or composes, whatever the request says.
-    forgets = frozenset({"customTime", "storageClass"})
-    environment = {"GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}  # its look for such buckets takes a minute here
+    def __init__(self, whole, name):
+        super().__init__(whole.host, whole.name, whole.path / name, whole.pid)
+        self._whole = whole
+        self.path.mkdir()
 
-    def __init__(self, server):
-        self.server = server
-        self.bucket = server.make_bucket()
-        self.root = f"gs://{self.bucket}"
-        self.options = server.options()
-
-    def put(self, key, data):
-        name = urllib.parse.quote(key, safe="")
-        self.server.request("POST", f"/upload/storage/v1/b/{self.bucket}/o?uploadType=media&name={name}", data)
-
-    def get(self, key):
-        return self.server.request("GET", f"/storage/v1/b/{self.bucket}/o/{urllib.parse.quote(key, safe='')}?alt=media")
-
-    def delete(self, key):
-        self.server.request("DELETE", f"/storage/v1/b/{self.bucket}/o/{urllib.parse.quote(key, safe='')}")
-
-    def keep_versions(self):
-        """Have the bucket keep the versions of its objects."""
-        body = json.dumps({"versioning": {"enabled": True}}).encode()
-        self.server.request("PATCH", f"/storage/v1/b/{self.bucket}", body, {"Content-Type": "application/json"})
-
-    def put_described(self, key, data):
-        """Put an object with everything that the service keeps beside its bytes, and return what `described` says."""
-        resource = {
-            "name": key,
-            "contentType": "text/x-special",
-            "cacheControl": "max-age=77",
-            "contentDisposition": "attachment",
-            "contentEncoding": "special",
-            "contentLanguage": "de",
-            "customTime": "2030-01-01T00:00:00Z",
-            "metadata": {"Run": "1", "note": "zwei w\u00f6rter"},
-            "storageClass": "NEARLINE",
-        }
-        kind = b"--x\r\nContent-Type: "
-        parts = (kind, b"application/json\r\n\r\n", json.dumps(resource).encode(), b"\r\n")
-        body = b"".join((*parts, kind, b"text/x-special\r\n\r\n", data, b"\r\n--x--\r\n"))
-        url = f"/upload/storage/v1/b/{self.bucket}/o?uploadType=multipart"
-        self.server.request("POST", url, body, {"Content-Type": "multipart/related; boundary=x"})
-        return self.described(key)
-
-    def described(self, key):
-        """Return what the service keeps beside an object's bytes."""
-        url = f"/storage/v1/b/{self.bucket}/o/{urllib.parse.quote(key, safe='')}"
-        found = json.loads(self.server.request("GET", url))
-        names = "contentType cacheControl contentDisposition contentEncoding contentLanguage customTime metadata"
-        return {name: found[name] for name in (*names.split(), "storageClass") if found.get(name)}
-
-    def keys(self):
-        found = json.loads(self.server.request("GET", f"/storage/v1/b/{self.bucket}/o")).get("items", ())
-        return sorted(each["name"] for each in found if not each["name"].endswith("/"))
-
-
-class AzureContainer:
-    """A container of a server of Azure's API, and an independent client of it: azure-storage-blob."""
-
-    kind = "azure"
-
-    def __init__(self, server):
-        self.container = server.make_container()
-        self.root = f"abfs://{self.container}"
-        self.options = server.options()
-        self.environment = {"TEST_AZURE_CONNECTION": server.connection_string}
-        self.client = server.client().get_container_client(self.container)
-
-    def put(self, key, data):
-        self.client.upload_blob(key, data, overwrite=True)
-
-    def get(self, key):
-        return self.client.download_blob(key).readall()
-
-    def delete(self, key):
-        self.client.delete_blob(key)
-
-    def put_described(self, key, data):
-        """Put a blob with everything that the service keeps beside its bytes, and return what `described` says."""
-        settings = ContentSettings("text/x-special", "special", "de", "attachment", "max-age=77")
-        metadata, tags = {"Run": "1", "note": "zwei"}, {"team": "a b", "k": "v+1"}
-        self.client.upload_blob(
-            key, data, content_settings=settings, metadata=metadata, tags=tags, standard_blob_tier=StandardBlobTier.COOL
-        )
-        return self.described(key)
-
-    def described(self, key):
-        """Return what the service keeps beside a blob's bytes."""
-        blob = self.client.get_blob_client(key)
-        found = blob.get_blob_properties()
-        settings = {name: value for name, value in found.content_settings.items() if name != "content_md5" and value}
-        tier = None if found.blob_tier_inferred else found.blob_tier
-        return settings | {"metadata": found.metadata, "tags": blob.get_blob_tags(), "tier": tier}
-
-    def keys(self):
-        return sorted(name for name in self.client.list_blob_names() if not name.endswith("/"))
-
-
-class Bucket:
-    """A bucket of an S3 server, and an independent client of it: boto3."""
-
-    kind = "s3"
-
-    def __init__(self, server):
-        self.server = server
-        self.bucket = server.make_bucket()
-        self.root = f"s3://{self.bucket}"
-        self.options = server.options()
-        self.environment = {"TEST_S3_SECRET": server.secret}
-        self.client = server.client()
-
-    def put(self, key, data):
-        self.client.put_object(Bucket=self.bucket, Key=key, Body=data)
-
-    def get(self, key):
-        return self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
-
-    def delete(self, key):
-        self.client.delete_object(Bucket=self.bucket, Key=key)
-
-    def keep_versions(self):
-        """Have the bucket keep the versions of its objects."""
-        self.client.put_bucket_versioning(Bucket=self.bucket, VersioningConfiguration={"Status": "Enabled"})
-
-    def put_described(self, key, data):
-        """Put an object with everything that the service keeps beside its bytes, and return what `described` says."""
-        self.client.put_object(
-            Bucket=self.bucket,
-            Key=key,
-            Body=data,
-            ContentType="text/x-special",
-            CacheControl="max-age=77",
-            ContentDisposition="attachment",
-            ContentEncoding="special",
-            ContentLanguage="de",
-            Expires=datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC),
-            Metadata={"run": "1", "note": "zwei"},
-            Tagging="team=a%20b&k=v%2B1",
-            StorageClass="STANDARD_IA",
-            ServerSideEncryption="AES256",
-        )
-        return self.described(key)
-
-    def described(self, key):
-        """Return what the service keeps beside an object's bytes."""
-        found = self.client.head_object(Bucket=self.bucket, Key=key)
-        names = "ContentType CacheControl ContentDisposition ContentEncoding ContentLanguage Expires Metadata"
-        kept = {name: found.get(name) for name in (*names.split(), "StorageClass", "ServerSideEncryption")}
-        tags = self.client.get_object_tagging(Bucket=self.bucket, Key=key)["TagSet"]
-        return kept | {"tags": {each["Key"]: each["Value"] for each in tags}}
-
-    def keys(self):
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
-        found = (each["Key"] for page in pages for each in page.get("Contents", ()))
-        return sorted(key for key in found if not key.endswith("/"))
+    def remount(self):
+        self._whole.remount()
+        self.pid = self._whole.pid

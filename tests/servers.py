@@ -13,6 +13,7 @@ import sys
 import sysconfig
 import tempfile
 import time
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -159,6 +160,59 @@ def rclone_s3():
         with _running(command, env=environment) as process:
             _wait_for(lambda: socket.create_connection(("127.0.0.1", port), 1).close(), process)
             yield S3Server(f"http://127.0.0.1:{port}", key, secret, process)
+
+
+class WebdavServer:
+    """An `rclone serve webdav`.
+
+    Attributes:
+        folder: what it serves: to be looked at only, as it remembers what is there.
+        endpoint: its URL.
+    """
+
+    def __init__(self, folder, endpoint):
+        self.folder, self.endpoint = folder, endpoint
+
+    def make_folder(self):
+        """Make an empty folder and return its name."""
+        name = f"test-{secrets.token_hex(6)}"
+        self.request("MKCOL", name)
+        return name
+
+    def request(self, method, path, data=None):
+        """Send one request; independent of everything that mountd uses."""
+        asked = urllib.request.Request(f"{self.endpoint}/{urllib.parse.quote(path)}", data=data, method=method)
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            return answer.read()
+
+    def options(self):
+        """Return the options of a store of flavor fsspec on this server, as on a command line."""
+        return {"base_url": self.endpoint}
+
+
+@contextlib.contextmanager
+def rclone_webdav():
+    """Run `rclone serve webdav` and yield a `WebdavServer`."""
+    (port,) = _free_ports(1)
+    binary = Path(sysconfig.get_path("scripts")) / "rclone"
+    with tempfile.TemporaryDirectory(prefix="mountd-test-rclone-") as base:
+        folder = Path(base) / "served"
+        folder.mkdir()
+        options = ("--addr", f"127.0.0.1:{port}", "--vfs-cache-mode", "off")
+        environment = {"HOME": base, "PATH": os.environ["PATH"]}
+        with _running([binary, "serve", "webdav", folder, *options], env=environment) as process:
+            _wait_for(lambda: socket.create_connection(("127.0.0.1", port), 1).close(), process)
+            yield WebdavServer(folder, f"http://127.0.0.1:{port}")
+
+
+@contextlib.contextmanager
+def web_server(folder):
+    """Run Python's own web server, which only reads, in a folder, and yield its URL."""
+    (port,) = _free_ports(1)
+    command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", folder, port]
+    with _running(command) as process:
+        _wait_for(lambda: socket.create_connection(("127.0.0.1", port), 1).close(), process)
+        yield f"http://127.0.0.1:{port}"
 
 
 class GcsServer(Server):

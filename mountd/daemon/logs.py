@@ -14,7 +14,10 @@ FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 MAX_BYTES, KEPT = 5 * 1024 * 1024, 3
 
 # Chatty at DEBUG, and some of them would print what requests carry, signatures included.
-_QUIET = ("botocore", "aiobotocore", "s3fs", "fsspec", "asyncio", "urllib3", "aiohttp", "pyfuse3", "gcsfs", "azure")
+_QUIET = (
+    *("botocore", "aiobotocore", "s3fs", "fsspec", "asyncio", "urllib3", "aiohttp", "pyfuse3", "gcsfs", "azure"),
+    *("httpx", "httpcore", "paramiko"),
+)
 
 
 def to_file(path: Path, *, debug: bool) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mountd.errors import (
     BadCredentials,
+    Busy,
     Denied,
     Misdirected,
     MountdError,
@@ -32,6 +33,7 @@ _STATUS: dict[int, type[MountdError]] = {
     408: Unavailable,
     409: Unavailable,  # two changes at once: the loser is asked to try again
     412: VersionChanged,
+    423: Busy,  # WebDAV: locked, often by a change that is under way
     429: Throttled,
     501: Unsupported,
     503: Throttled,

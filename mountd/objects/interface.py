@@ -64,6 +64,7 @@ class Capabilities:
             precondition does not hold. Without it the implementation checks first and then acts, which leaves a
             window; users are told.
         versioned_read: a read that names a version never gets another one.
+        exact_versions: no two states of an object have the same version.
         part_copy: parts of an upload can be taken from an object inside the store, up to `max_copy_part` each.
         range_copy: they can be any ranges of any object; without it they are what the store still has as parts, or
             whole objects.
@@ -71,7 +72,8 @@ class Capabilities:
         folders: directories are real. They exist by themselves, and `rename` moves a file, or a directory with
             everything below it, in one step.
         deletes: the credentials allow deleting, as far as is known.
-        read_only: nothing can be changed; `denied_writing`: because the credentials do not allow it.
+        read_only: nothing can be changed; `denied_writing`: because the credentials do not allow it;
+            `takes_no_changes`: because the service is for reading.
         min_part, max_part, max_parts: what parts of uploads may be.
     """
 
@@ -80,6 +82,7 @@ class Capabilities:
     conditional_copy: bool = False
     conditional_delete: bool = False
     versioned_read: bool = False
+    exact_versions: bool = True
     part_copy: bool = False
     range_copy: bool = False
     batch_delete: bool = False
@@ -87,6 +90,7 @@ class Capabilities:
     deletes: bool = True
     read_only: bool = False
     denied_writing: bool = False
+    takes_no_changes: bool = False
     max_key_bytes: int = 1024
     min_part: int = 5 * MiB
     max_part: int = 5 * 1024 * MiB

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from mountd.stores.flavor import Kind
 
 _DENIED = "read-only: the credentials do not allow writing"
+_FOR_READING = "read-only: the service takes no changes"
+_INEXACT = "two changes of equal size within one second may be taken for one: the service gives no better version"
 
 # What has to be missing, and what that means for those who write.
 _WEAKNESSES: tuple[tuple[Callable[[Capabilities], bool], str], ...] = (
@@ -35,6 +37,7 @@ _WEAKNESSES: tuple[tuple[Callable[[Capabilities], bool], str], ...] = (
         lambda can: not can.versioned_read,
         "an object that is replaced while it is read: the read fails, and only then is it noticed",
     ),
+    (lambda can: not can.exact_versions, _INEXACT),
     (
         lambda can: not can.part_copy,
         "a small change to a large file sends the whole file again",
@@ -51,6 +54,8 @@ def weaknesses(can: Capabilities) -> list[str]:
     """Return a line about each promise that the store behind these capabilities does not keep."""
     if can.denied_writing:
         return [_DENIED]
+    if can.takes_no_changes:
+        return [_FOR_READING] + ([] if can.exact_versions else [_INEXACT])
     if can.read_only:
         return []
     return [line for missing, line in _WEAKNESSES if missing(can)]
@@ -61,7 +66,7 @@ _KEPT: dict[Kind, Capabilities] = {
     "local": Capabilities(conditional_create=True, part_copy=True, range_copy=True),
     "gcs": Capabilities(**_CONDITIONS, versioned_read=True, part_copy=True),
     "azure": Capabilities(**_CONDITIONS, versioned_read=True, part_copy=True, range_copy=True),
-    "fsspec": Capabilities(),
+    "fsspec": Capabilities(exact_versions=False),
 }
 
 

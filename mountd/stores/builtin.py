@@ -174,6 +174,18 @@ class FsspecFlavor(Flavor):
         module, _, name = entry["class"].rpartition(".") if entry else ("", "", "")
         return declared_options(module, name, known=()) if module else ()
 
+    def filesystem(self, root: str, options: Mapping[str, Any], **more: Any) -> Any:
+        scheme = split_scheme(root)[0]
+        if scheme in ("http", "https"):
+            from mountd.stores.http_folder import HttpFolder  # here, as the library below takes its time
+
+            return HttpFolder(**options, use_listings_cache=False, skip_instance_cache=True, **more)
+        if scheme in ("webdav", "dav") and Package("webdav4", "webdav4").installed:
+            from mountd.stores import webdav
+
+            return webdav.filesystem(options)
+        return super().filesystem(root, options, **more)
+
     def _wrong_scheme(self, path: str) -> str:
         scheme = split_scheme(path)[0]
         given = f"{scheme}:// is none of them" if scheme else f"{path!r} has none"

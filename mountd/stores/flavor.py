@@ -137,16 +137,25 @@ class Flavor(ABC):
         return dict(options)
 
     def filesystem(self, root: str, options: Mapping[str, Any], **more: Any) -> Any:
-        """Return an fsspec file system for the store, opened with resolved `options`; `more` goes to it as it is.
+        """Return an fsspec file system for the store, opened with resolved `options`.
 
-        Without listing or instance caches: freshness is decided elsewhere. Raises UserError where the library is
-        missing.
+        `more`, the loop to run on, goes to it as it is where the file system is asynchronous. Without listing or
+        instance caches: freshness is decided elsewhere. Raises UserError where the library is missing.
         """
         self.require_package()
-        from fsspec.core import url_to_fs  # here, so that listing flavors stays cheap
+        from fsspec import get_filesystem_class  # here, so that listing flavors stays cheap
+        from fsspec.core import url_to_fs
 
-        arguments = self.arguments(root, options) | {"use_listings_cache": False, "skip_instance_cache": True} | more
-        return url_to_fs(root, **arguments)[0]
+        try:
+            kind = get_filesystem_class(split_scheme(root)[0])
+        except ImportError as error:
+            raise UserError(str(error), EXIT_FAILURE) from error
+        # Others may hand on what they do not know to the library below, which then refuses it.
+        more = {"use_listings_cache": False, **more} if kind.async_impl else {}
+        filesystem = url_to_fs(root, **self.arguments(root, options), skip_instance_cache=True, **more)[0]
+        if getattr(filesystem, "dircache", None) is not None:
+            filesystem.dircache.use_listings_cache = False
+        return filesystem
 
     def require_package(self) -> None:
         """Raise UserError, saying what to install, where the library is missing."""

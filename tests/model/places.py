@@ -7,7 +7,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tests.harness import Bucket, Host, LocalFolder
+from tests.harness import Host
+from tests.kits import Bucket, LocalFolder
 from tests.model.model import UMASK
 
 ALL_FEATURES = frozenset({"symlinks", "links", "xattrs", "exchange", "modes", "times", "directory links"})

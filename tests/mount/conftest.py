@@ -1,12 +1,14 @@
 """Stores and mounts for tests on the real kernel."""
 
+import itertools
 import shutil
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from tests.harness import AzureContainer, Bucket, GcsBucket, Host, LocalFolder
+from tests.harness import Corner, open_hosts
+from tests.kits import Below, open_store
 
 
 @pytest.fixture
@@ -20,21 +22,8 @@ def folder():
 @pytest.fixture
 def make_host(folder):
     """Return what makes hosts; all their mounts and processes end with the test."""
-    hosts = []
-
-    def make():
-        hosts.append(Host(folder / f"host{len(hosts)}"))
-        hosts[-1].folder.mkdir()
-        return hosts[-1]
-
-    yield make
-    failures = []
-    for host in hosts:
-        try:
-            host.close()
-        except AssertionError as exc:
-            failures.append(str(exc))
-    assert not failures, "\n".join(failures)
+    with open_hosts(folder) as make:
+        yield make
 
 
 @pytest.fixture
@@ -42,38 +31,22 @@ def host(make_host):
     return make_host()
 
 
-@pytest.fixture
-def s3_store(s3_server):
-    """An empty bucket."""
-    return Bucket(s3_server)
+def _fixture_of(kind):
+    """Return a fixture that is an empty store of a kind."""
+
+    @pytest.fixture(name=f"{kind.replace('-', '_')}_store")
+    def store(folder, request):
+        with open_store(kind, folder, request.getfixturevalue) as made:
+            yield made
+
+    return store
 
 
-@pytest.fixture
-def gcs_store(gcs_server):
-    """An empty bucket of Google Cloud Storage."""
-    return GcsBucket(gcs_server)
-
-
-@pytest.fixture
-def azure_store(azure_server):
-    """An empty container of Azure Blob Storage."""
-    store = AzureContainer(azure_server)
-    yield store
-    store.client.close()
-
-
-@pytest.fixture
-def folders_store(folders_server):
-    """An empty container of an account with a hierarchical namespace."""
-    store = AzureContainer(folders_server)
-    yield store
-    store.client.close()
-
-
-@pytest.fixture
-def local_store(folder):
-    """An empty folder as a store."""
-    return LocalFolder(folder / "store")
+local_store = _fixture_of("local")
+s3_store = _fixture_of("s3")
+gcs_store = _fixture_of("gcs")
+azure_store = _fixture_of("azure")
+folders_store = _fixture_of("folders")
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -86,3 +59,23 @@ def store(request):
 def mount(host, store):
     """The store, mounted."""
     return host.mount(store)
+
+
+@pytest.fixture(scope="module")
+def shared(request):
+    """A store of the kind that the parameter names, and its mount, for all tests of a file: mounting is what costs."""
+    folder = Path(tempfile.mkdtemp(prefix="mountd-test-"))
+    with open_store(request.param, folder, request.getfixturevalue) as store, open_hosts(folder) as make_host:
+        mount = make_host().mount(store)
+        if request.param == "memory":
+            store.seen_at = mount.path
+        yield store, mount, itertools.count()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def corner(shared):
+    """An empty directory of the shared mount, and the part of the store that is below it."""
+    store, mount, numbers = shared
+    name = f"test{next(numbers):02}"
+    return Below(store, name), Corner(mount, name)

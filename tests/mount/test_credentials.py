@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from tests.harness import Bucket
+from tests.kits import Bucket
 from tests.policies import policy_for
 
 

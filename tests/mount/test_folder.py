@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.harness import LocalFolder
+from tests.kits import LocalFolder
 
 MiB = 1024 * 1024
 

@@ -10,6 +10,12 @@ import pytest
 MiB = 1024 * 1024
 
 
+@pytest.fixture(params=["local", "s3", "gcs", "azure"])
+def store(request):
+    """An empty store of each kind that decides conditions itself, with an independent client."""
+    return request.getfixturevalue(f"{request.param}_store")
+
+
 @pytest.fixture
 def fresh(host, store):
     """The store, mounted so that every open asks."""
@@ -92,11 +98,14 @@ def test_no_read_mixes_versions_while_another_client_overwrites(fresh, store):
     store.put("a", bytes([0]) * size)
     done = threading.Event()
     seen = set()
+    started = time.monotonic()
+    assert (fresh / "a").read_bytes() == bytes(size)
+    pause = 0.02 + time.monotonic() - started  # long enough for some reads to come through, whatever the service
 
     def write():
         for i in range(1, 40):
             store.put("a", bytes([i]) * size)
-            time.sleep(0.03)
+            time.sleep(pause)
         done.set()
 
     writer = threading.Thread(target=write)

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.harness import Bucket
+from tests.kits import Bucket
 from tests.policies import policy_for
 from tests.proxy import proxied
 

@@ -13,7 +13,7 @@ from mountd.errors import Unsupported, VersionChanged
 from mountd.objects.interface import ABSENT, Key
 from mountd.objects.opening import open_store
 from mountd.stores.store import StoreConfig
-from tests.harness import AzureContainer, Bucket, GcsBucket
+from tests.kits import AzureContainer, Bucket, GcsBucket
 
 MiB = 1024 * 1024
 SETTINGS = MountSettings.merge({"request_deadline": 20, "retry_budget": 5, "copy_limit": 5 * MiB})

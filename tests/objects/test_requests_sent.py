@@ -11,7 +11,7 @@ from mountd.errors import MountdError, Unsupported
 from mountd.objects.interface import Key
 from mountd.objects.opening import open_store
 from mountd.stores.store import StoreConfig
-from tests.harness import AzureContainer, Bucket, GcsBucket
+from tests.kits import AzureContainer, Bucket, GcsBucket
 from tests.proxy import any_request, changed, proxied
 
 MiB = 1024 * 1024

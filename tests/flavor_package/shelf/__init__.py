@@ -1,0 +1,1 @@
+"""Artifacts of a small team in one SQLite file."""
