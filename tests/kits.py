@@ -56,6 +56,8 @@ class GcsBucket:
     # What the server that stands for Google's drops when it copies or composes, whatever the request says.
     forgets = frozenset({"customTime", "storageClass"})
     lasts = True
+    # What the server that stands for Google's drops when it copies or composes, whatever the request says.
+    forgets = frozenset({"customTime", "storageClass"})
     environment = {"GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}  # its look for such buckets takes a minute here
 
     def __init__(self, server):
