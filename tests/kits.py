@@ -53,8 +53,6 @@ class GcsBucket:
     """A bucket of a server of Google Cloud Storage's API, and an independent client of it: plain HTTP."""
 
     kind = "gcs"
-    # What the server that stands for Google's drops when it copies or composes, whatever the request says.
-    forgets = frozenset({"customTime", "storageClass"})
     lasts = True
     # What the server that stands for Google's drops when it copies or composes, whatever the request says.
     forgets = frozenset({"customTime", "storageClass"})

@@ -63,6 +63,8 @@ class Capabilities:
         conditional_create, conditional_put, conditional_copy, conditional_delete: the store itself refuses when the
             precondition does not hold. Without it the implementation checks first and then acts, which leaves a
             window; users are told.
+        mounts_exclude: conditions are checked and changes made under a lock that all mounts respect; only programs that
+            change the store without mountd can slip in between.
         versioned_read: a read that names a version never gets another one.
         exact_versions: no two states of an object have the same version.
         part_copy: parts of an upload can be taken from an object inside the store, up to `max_copy_part` each.
@@ -81,6 +83,7 @@ class Capabilities:
     conditional_put: bool = False
     conditional_copy: bool = False
     conditional_delete: bool = False
+    mounts_exclude: bool = False
     versioned_read: bool = False
     exact_versions: bool = True
     part_copy: bool = False

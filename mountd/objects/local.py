@@ -46,6 +46,8 @@ class LocalStore(Basic):
         self._scans = Scans()
         self.capabilities = Capabilities(
             conditional_create=True,
+            mounts_exclude=True,
+            versioned_read=True,
             part_copy=True,
             range_copy=True,
             batch_delete=True,

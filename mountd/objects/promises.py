@@ -26,12 +26,16 @@ _WEAKNESSES: tuple[tuple[Callable[[Capabilities], bool], str], ...] = (
         "lock files and O_EXCL are not safe between machines: the service does not decide who is first",
     ),
     (
-        lambda can: not can.conditional_put,
+        lambda can: not (can.conditional_put or can.mounts_exclude),
         "two machines that write one file in the same instant: the last one wins, unnoticed",
     ),
     (
-        lambda can: not (can.conditional_copy and can.conditional_delete),
+        lambda can: not ((can.conditional_copy and can.conditional_delete) or can.mounts_exclude),
         "a rename or removal can meet a change made in the same instant elsewhere, and undo it",
+    ),
+    (
+        lambda can: can.mounts_exclude,
+        "a program that changes a file without mountd in the same instant: the last one wins, unnoticed",
     ),
     (
         lambda can: not can.versioned_read,
@@ -63,7 +67,9 @@ def weaknesses(can: Capabilities) -> list[str]:
 
 _CONDITIONS = dict.fromkeys(("conditional_create", "conditional_put", "conditional_copy", "conditional_delete"), True)
 _KEPT: dict[Kind, Capabilities] = {
-    "local": Capabilities(conditional_create=True, part_copy=True, range_copy=True),
+    "local": Capabilities(
+        conditional_create=True, mounts_exclude=True, versioned_read=True, part_copy=True, range_copy=True
+    ),
     "gcs": Capabilities(**_CONDITIONS, versioned_read=True, part_copy=True),
     "azure": Capabilities(**_CONDITIONS, versioned_read=True, part_copy=True, range_copy=True),
     "fsspec": Capabilities(exact_versions=False),
