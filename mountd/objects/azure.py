@@ -29,7 +29,6 @@ from mountd.errors import (
 from mountd.objects import azure_values as values
 from mountd.objects import checksums
 from mountd.objects.azure_errors import domain_errors
-from mountd.objects.azure_folders import AzureFolders, has_folders, is_folder
 from mountd.objects.azure_upload import BlockUpload, copy_in_blocks
 from mountd.objects.base import Basic
 from mountd.objects.checking import list_one
@@ -53,6 +52,7 @@ from mountd.objects.sessions import send_changes_once
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from mountd.objects.azure_folders import AzureFolders
     from mountd.objects.bridge import Bridge
 
 _INVALID_RANGE = 416
@@ -103,13 +103,26 @@ class AzureStore(Basic):
         """List one key. Raises NotFound without the container, BadCredentials, Denied, Unavailable."""
         where = f"abfs://{self.container}/{self.prefix}"
         await list_one(self, where=where, missing=f"container {self.container!r}", right="permission List")
-        if await self._bridge.call(has_folders, self._fs.service_client, self.container):
-            self._folders = AzureFolders(
-                self._fs.service_client, self._bridge, container=self.container, prefix=self.prefix
-            )
-            self.capabilities = replace(self.capabilities, folders=True)
+        if await self._bridge.call(self._is_hierarchical):
+            await self._use_folders()
         if not self.capabilities.read_only:
             await self._find_out_rights()
+
+    async def _is_hierarchical(self) -> bool:
+        """Ask whether the account has a hierarchical namespace; where that is not told, it is used without."""
+        try:
+            told = await self._fs.service_client.get_container_client(self.container).get_account_information()
+        except azure_errors.AzureError:
+            return False
+        return bool(told.get("is_hns_enabled"))
+
+    async def _use_folders(self) -> None:
+        from mountd.objects.azure_folders import AzureFolders  # with a library that only such accounts need
+
+        self._folders = AzureFolders(
+            self._fs.service_client, self._bridge, container=self.container, prefix=self.prefix
+        )
+        self.capabilities = replace(self.capabilities, folders=True)
 
     async def _find_out_rights(self) -> None:
         """Find out what the credentials allow: changes of a version of a blob that never was change nothing."""
@@ -132,7 +145,7 @@ class AzureStore(Basic):
         if self._folders is not None and key.endswith("/"):
             return await self._folders.stat(key)
         properties = await self.call(key, lambda blob: blob.get_blob_properties())
-        if self._folders is not None and is_folder(properties.metadata):
+        if self._folders is not None and values.is_folder(properties.metadata):
             raise NotFound(f"{key} is a directory")
         found = values.info(key, properties.size, properties)
         self._described.remember(key, found.version, values.description(properties))
@@ -182,7 +195,7 @@ class AzureStore(Basic):
                 name = item.name[skip:]
                 if isinstance(item, BlobPrefix):
                     prefixes.append(Key(name))
-                elif self._folders is not None and is_folder(item.metadata):
+                elif self._folders is not None and values.is_folder(item.metadata):
                     if recursive:
                         objects.append(values.info(Key(name + "/"), 0, item))
                     else:

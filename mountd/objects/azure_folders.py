@@ -10,7 +10,6 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from azure.core import MatchConditions
-from azure.core import exceptions as azure_errors
 from azure.storage.filedatalake.aio import DataLakeServiceClient
 
 from mountd.errors import NotEmpty, NotFound, VersionChanged
@@ -19,17 +18,9 @@ from mountd.objects.azure_errors import domain_errors
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, Version
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
     from mountd.objects.bridge import Bridge
-
-# What the blob service says of a directory, in the metadata of the blob that stands for it.
-MARK = "hdi_isfolder"
-
-
-def is_folder(metadata: Mapping[str, str] | None) -> bool:
-    """Tell from a blob's metadata whether it is a directory."""
-    return (metadata or {}).get(MARK, "").lower() == "true"
 
 
 class AzureFolders:
@@ -56,7 +47,7 @@ class AzureFolders:
     async def stat(self, key: Key) -> ObjectInfo:
         """Return a directory as its marker. Raises NotFound."""
         properties = await self._call(key, lambda path: path.get_directory_properties())
-        if not is_folder(properties.metadata):
+        if not values.is_folder(properties.metadata):
             raise NotFound(f"{key} is not a directory")
         return values.info(key, 0, properties)
 
@@ -128,12 +119,3 @@ def _credential(found: Any) -> Any:
     if not hasattr(found, "account_key"):
         return found
     return {"account_name": found.account_name, "account_key": found.account_key}
-
-
-async def has_folders(service: Any, container: str) -> bool:
-    """Find out whether the account has a hierarchical namespace; where that is not told, it has none."""
-    try:
-        told = await service.get_container_client(container).get_account_information()
-    except azure_errors.AzureError:
-        return False
-    return bool(told.get("is_hns_enabled"))

@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 _SETTINGS = ("content_type", "content_encoding", "content_language", "content_disposition", "cache_control")
 
 
+# What the blob service says of a directory, in the metadata of the blob that stands for it.
+MARK = "hdi_isfolder"
+
+
+def is_folder(metadata: Mapping[str, str] | None) -> bool:
+    """Tell from a blob's metadata whether it is a directory."""
+    return (metadata or {}).get(MARK, "").lower() == "true"
+
+
 def settings(present: ContentSettings, **changed: str) -> ContentSettings:
     """Return the headers that a blob is served with, without the checksum of its bytes."""
     return ContentSettings(**{name: getattr(present, name) for name in _SETTINGS} | changed)
