@@ -15,7 +15,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from tests.harness import Host, LocalFolder
+from tests.harness import Host
+from tests.kits import LocalFolder
 
 
 def fill(folder, count):

@@ -151,7 +151,9 @@ class AzureContainer:
         return settings | {"metadata": found.metadata, "tags": blob.get_blob_tags(), "tier": tier}
 
     def keys(self):
-        return sorted(name for name in self.client.list_blob_names() if not name.endswith("/"))
+        found = self.client.list_blobs(include=["metadata"])
+        files = (each.name for each in found if "hdi_isfolder" not in (each.metadata or {}))
+        return sorted(name for name in files if not name.endswith("/"))
 
 
 class Bucket:
@@ -325,7 +327,7 @@ class Below:
         return [key.removeprefix(self._prefix) for key in whole if key.startswith(self._prefix)]
 
 
-ALL = ("local", "s3", "s3-poor", "gcs", "azure", "webdav", "memory", "custom")
+ALL = ("local", "s3", "s3-poor", "gcs", "azure", "azure-folders", "webdav", "memory", "custom")
 
 
 @contextlib.contextmanager
@@ -333,8 +335,8 @@ def open_store(kind, folder, fixture):
     """Make an empty store of a kind for the length of the block. `fixture` returns the servers of tests/conftest.py."""
     if kind in ("s3", "s3-poor"):
         yield Bucket(fixture("s3_server" if kind == "s3" else "poor_s3_server"), kind)
-    elif kind in ("azure", "folders"):
-        store = AzureContainer(fixture(f"{kind}_server"))
+    elif kind in ("azure", "azure-folders"):
+        store = AzureContainer(fixture("azure_server" if kind == "azure" else "folders_server"))
         with store.client:
             yield store
     else:

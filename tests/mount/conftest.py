@@ -46,7 +46,7 @@ local_store = _fixture_of("local")
 s3_store = _fixture_of("s3")
 gcs_store = _fixture_of("gcs")
 azure_store = _fixture_of("azure")
-folders_store = _fixture_of("folders")
+azure_folders_store = _fixture_of("azure-folders")
 
 
 @pytest.fixture(params=["local", "s3"])

@@ -3,9 +3,9 @@
 import os
 
 
-def test_directories_are_real_and_renames_are_one_step(host, folders_store):
+def test_directories_are_real_and_renames_are_one_step(host, azure_folders_store):
     """A tree is made, renamed, and removed; other clients see real directories. [azure-folders]"""
-    mount = host.mount(folders_store)
+    mount = host.mount(azure_folders_store)
     assert mount.status()["capabilities"]["folders"]
     os.makedirs(mount / "a" / "b" / "empty")
     for i in range(5):
@@ -15,11 +15,11 @@ def test_directories_are_real_and_renames_are_one_step(host, folders_store):
     assert requests["rename"] == 1
     assert "copy" not in requests
     assert sorted(os.listdir(mount / "c" / "b")) == ["empty", *(f"f{i}" for i in range(5))]
-    assert (mount / "c" / "b" / "f3").read_bytes() == folders_store.get("c/b/f3") == b"3"
+    assert (mount / "c" / "b" / "f3").read_bytes() == azure_folders_store.get("c/b/f3") == b"3"
     assert not (mount / "a").exists()
     (mount / "c" / "b" / "f3").rename(mount / "c" / "b" / "f4")
-    assert folders_store.get("c/b/f4") == b"3"
-    names = {blob.name: blob.metadata for blob in folders_store.client.list_blobs(include=["metadata"])}
+    assert azure_folders_store.get("c/b/f4") == b"3"
+    names = {blob.name: blob.metadata for blob in azure_folders_store.client.list_blobs(include=["metadata"])}
     assert names["c/b/empty"]["hdi_isfolder"] == "true"
     assert not any(name.endswith("/") for name in names)
     for i in (0, 1, 2, 4):
@@ -29,15 +29,15 @@ def test_directories_are_real_and_renames_are_one_step(host, folders_store):
     assert os.listdir(mount / "c") == []
 
 
-def test_files_go_both_ways(host, folders_store):
+def test_files_go_both_ways(host, azure_folders_store):
     """Objects of others are files, with attributes; what is written here is an object of theirs. [azure-folders]"""
-    folders_store.put("x/y/z", b"from elsewhere")
-    mount = host.mount(folders_store, "--freshness", "0")
+    azure_folders_store.put("x/y/z", b"from elsewhere")
+    mount = host.mount(azure_folders_store, "--freshness", "0")
     assert (mount / "x" / "y" / "z").read_bytes() == b"from elsewhere"
     (mount / "x" / "y" / "z").chmod(0o640)
     with open(mount / "x" / "y" / "z", "ab") as file:
         file.write(b", and here")
-    assert folders_store.get("x/y/z") == b"from elsewhere, and here"
+    assert azure_folders_store.get("x/y/z") == b"from elsewhere, and here"
     (mount / "x").rename(mount / "w")
     assert (mount / "w" / "y" / "z").stat().st_mode & 0o777 == 0o640
-    assert folders_store.get("w/y/z") == b"from elsewhere, and here"
+    assert azure_folders_store.get("w/y/z") == b"from elsewhere, and here"
