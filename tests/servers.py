@@ -105,10 +105,11 @@ def seaweedfs():
     master, volume, filer, s3 = _free_ports(4)
     command = [
         str(Path(sysconfig.get_path("scripts")) / "weed"),
-        *("server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+        *(f"-logdir={folder}", "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
         *(f"-master.port={master}", "-master.volumeSizeLimitMB=256", "-master.telemetry=false"),
         *(f"-volume.port={volume}", "-volume.max=5000", f"-filer.port={filer}"),
         *("-s3", f"-s3.port={s3}", f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0", "-s3.port.lance=0"),
+        *(f"-s3.localSocket={folder / 's3.sock'}", f"-filer.localSocket={folder / 'filer.sock'}"),
         "-s3.domainName=localhost",  # buckets are names in it, too,
         "-s3.iam.readOnly=false",  # so that tests can make accounts
     ]
@@ -131,6 +132,8 @@ def seaweedfs():
         process.wait()
         log.close()
         shutil.rmtree(folder, ignore_errors=True)
+        for part, port in (("master", master), ("volume", volume), ("filer", filer), ("s3", s3)):
+            Path(f"/tmp/seaweedfs-{part}-grpc-{port + 10_000}.sock").unlink(missing_ok=True)  # no option names these
 
 
 def _wait_until_ready(server, log):

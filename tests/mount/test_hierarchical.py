@@ -38,6 +38,8 @@ def test_files_go_both_ways(host, azure_folders_store):
     with open(mount / "x" / "y" / "z", "ab") as file:
         file.write(b", and here")
     assert azure_folders_store.get("x/y/z") == b"from elsewhere, and here"
+    os.link(mount / "x" / "y" / "z", mount / "x" / "linked")
     (mount / "x").rename(mount / "w")
+    assert (mount / "w" / "linked").read_bytes() == b"from elsewhere, and here"
     assert (mount / "w" / "y" / "z").stat().st_mode & 0o777 == 0o640
     assert azure_folders_store.get("w/y/z") == b"from elsewhere, and here"
