@@ -21,7 +21,7 @@ from mountd.objects.folder import domain_errors
 from mountd.objects.interface import ABSENT, Buffer, Capabilities, Chunk, Key, ListPage, ObjectInfo, Upload, Version
 from mountd.objects.native import NativeFolder, keeps_attributes
 from mountd.objects.octets import text_of
-from mountd.objects.partial import Partial, beside, move, put_in_place
+from mountd.objects.partial import Partial, make_special, move
 from mountd.objects.scan import Scans
 
 if TYPE_CHECKING:
@@ -154,8 +154,11 @@ class LocalStore(Basic):
         def copy(origin: str, path: str) -> ObjectInfo:
             state = os.stat(origin, follow_symlinks=self._follow)
             info = folder.info_of(source.key, state, special=not self._follow)
-            if not stat.S_ISREG(state.st_mode):
-                return self._copy_special(origin, state, path, target, expect)
+            if self._tree is not None and not stat.S_ISREG(state.st_mode):
+                link = os.fsencode(os.readlink(origin)) if stat.S_ISLNK(state.st_mode) else None
+                return make_special(
+                    path, target, mode=state.st_mode, rdev=state.st_rdev, target=link, expect=expect, tree=self._tree
+                )
             with contextlib.closing(Partial(path, target, tree=self._tree)) as partial:
                 folder.copy_range(
                     origin,
@@ -173,23 +176,6 @@ class LocalStore(Basic):
                 return copy(origin, path)
 
         return await self.at(target, both)
-
-    def _copy_special(
-        self, origin: str, state: os.stat_result, path: str, target: Key, expect: Version | None
-    ) -> ObjectInfo:
-        """Copy a link, pipe, socket or device: what it is, since it has no bytes."""
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        made = beside(path)
-        if stat.S_ISLNK(state.st_mode):
-            os.symlink(os.readlink(origin), made)
-        else:
-            os.mknod(made, state.st_mode, state.st_rdev)
-        try:
-            put_in_place(made, path, target, expect, tree=self._tree)
-        except BaseException:
-            os.unlink(made)
-            raise
-        return folder.info_at(path, target, follow=False)
 
     async def delete(self, key: Key, *, expect: Version | None = None) -> None:
         await self.at(key, lambda path: folder.remove(path, key, expect, follow=self._follow))

@@ -22,7 +22,7 @@ from mountd.objects import folder
 from mountd.objects.folder import domain_errors
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, Version
 from mountd.objects.octets import name_of, text_of
-from mountd.objects.partial import Partial, beside, put_in_place
+from mountd.objects.partial import Partial, beside, make_special, settle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,15 +83,13 @@ class NativeFolder:
     async def make(self, key: Key, *, mode: int, rdev: int, target: bytes | None) -> ObjectInfo:
         """Make a symbolic link, a pipe, a socket, a device or an empty file. Raises VersionChanged where it exists."""
 
-        def make(path: str) -> ObjectInfo:
-            made = beside(path)
-            if target is not None:
-                os.symlink(target, os.fsencode(made))
-            else:
-                os.mknod(made, stat.S_IFMT(mode) | 0o600, rdev)
-            return _put(made, path, key)
-
-        return await self._store.at(key, make)
+        mode = stat.S_IFMT(mode) | 0o600
+        return await self._store.at(
+            key,
+            lambda path: make_special(
+                path, key, mode=mode, rdev=rdev, target=target, expect=ABSENT, tree=self._store.root
+            ),
+        )
 
     async def link(self, source: ObjectInfo, key: Key) -> ObjectInfo:
         """Give a file one more name. Raises VersionChanged where it exists, or the source is in another version."""
@@ -101,7 +99,7 @@ class NativeFolder:
                 folder.require(origin, source.key, source.version, follow=False)
                 made = beside(path)
                 os.link(origin, made, follow_symlinks=False)
-                return _put(made, path, key)
+                return settle(made, path, key, ABSENT, tree=self._store.root)
 
         return await self._store.at(key, link)
 
@@ -135,15 +133,6 @@ class NativeFolder:
                 return partial.publish(path, expect)
 
         return await self._store.at(key, adopt)
-
-
-def _put(made: str, path: str, key: Key) -> ObjectInfo:
-    try:
-        put_in_place(made, path, key, ABSENT, tree=None)
-    except BaseException:
-        os.unlink(made)
-        raise
-    return folder.info_at(path, key, follow=False)
 
 
 def _record(path: str) -> Record:

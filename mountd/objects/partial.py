@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mountd.errors import IsADirectory, VersionChanged
 from mountd.objects import links
-from mountd.objects.folder import PARTIAL, info_of, is_folder, only_us, require, sync_folder
+from mountd.objects.folder import PARTIAL, info_at, info_of, is_folder, only_us, require, sync_folder
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, Version
 
 if TYPE_CHECKING:
@@ -101,6 +101,32 @@ class Partial:
 def beside(target: str) -> str:
     """Return a name in the same folder that listings leave out."""
     return os.path.join(os.path.dirname(target), PARTIAL + secrets.token_hex(8))
+
+
+def make_special(
+    path: str, key: Key, *, mode: int, rdev: int, target: bytes | None, expect: Version | None, tree: str
+) -> ObjectInfo:
+    """Make a symbolic link to `target`, or what `mode` says: a pipe, a socket, a device or an empty file.
+
+    Raises VersionChanged where the key does not hold `expect`.
+    """
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    made = beside(path)
+    if target is not None:
+        os.symlink(target, os.fsencode(made))
+    else:
+        os.mknod(made, mode, rdev)
+    return settle(made, path, key, expect, tree=tree)
+
+
+def settle(made: str, path: str, key: Key, expect: Version | None, *, tree: str) -> ObjectInfo:
+    """Put in place what was made, and return it as an object; what cannot be put there is removed again."""
+    try:
+        put_in_place(made, path, key, expect, tree=tree)
+    except BaseException:
+        os.unlink(made)
+        raise
+    return info_at(path, key, follow=False)
 
 
 def put_in_place(made: str, target: str, key: Key, expect: Version | None, *, tree: str | None) -> None:
