@@ -134,6 +134,8 @@ class MountSettings:
     )
     read_only: bool = _setting(False, units.parse_bool, "refuse every change")
     write_back: bool = _setting(False, units.parse_bool, "close() returns once the change is safe on local disk")
+    write_back_limit: int = _setting(10 * GiB, units.parse_size, "bytes not stored yet that slow writers down")
+    on_conflict: str = _setting("keep-both", units.parse_on_conflict, "what to do about changes of others")
     debug: bool = _setting(False, units.parse_bool, "log every request")
 
     @classmethod

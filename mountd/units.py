@@ -14,6 +14,8 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
+ON_CONFLICT = ("keep-both", "fail", "overwrite")
+
 
 def parse_size(value: object) -> int:
     """Return the bytes meant by `10GiB`, `500M`, `1.5 TB` or `4096`.
@@ -67,6 +69,13 @@ def parse_bool(value: object) -> bool:
     if word not in _WORDS:
         raise ValueError(f"{value!r} is neither true nor false")
     return _WORDS[word]
+
+
+def parse_on_conflict(value: object) -> str:
+    """Return one of the ways to deal with an object that somebody else has changed."""
+    if value not in ON_CONFLICT:
+        raise ValueError(f"{value!r} is none of {', '.join(ON_CONFLICT)}")
+    return str(value)
 
 
 def parse_count(value: object) -> int:

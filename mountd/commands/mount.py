@@ -13,7 +13,7 @@ from mountd.commands import waiting
 from mountd.commands.output import print_json, print_table
 from mountd.config import Folders
 from mountd.daemon import client, launch, mountpoint, records
-from mountd.errors import EXIT_BUSY, EXIT_FAILURE, UserError
+from mountd.errors import EXIT_BUSY, UserError
 from mountd.mounts import mount_of, running_mounts
 from mountd.stores.registry import Registry
 
@@ -41,8 +41,10 @@ DEFAULT_TIMEOUT = 60.0
 @click.option("--umask", metavar="OCTAL", help="Permission bits taken from files that name none.")
 @click.option("--attributes", type=click.Choice(["on", "off"]), help="Keep modes, links and the like in the store.")
 @click.option(
-    "--write-back", is_flag=True, default=None, help="close() returns before the store has it (not yet there)."
+    "--write-back", is_flag=True, default=None, help="close() returns once the change is safe on this machine."
 )
+@click.option("--write-back-limit", metavar="SIZE", help="Bytes not yet stored that slow writers down (10GiB).")
+@click.option("--on-conflict", type=click.Choice(units.ON_CONFLICT), help="When somebody else changed the object.")
 @click.option("--debug", is_flag=True, default=None, help="Log every request.")
 def mount(store: str | None, mount_point: Path | None, foreground: bool, if_needed: bool, **chosen: Any) -> None:
     """Mount a store, by name, URI or path; the active one by default. Returns when it can be used.
@@ -56,10 +58,6 @@ def mount(store: str | None, mount_point: Path | None, foreground: bool, if_need
     registry = Registry(Folders.of_this_user())
     config = registry.resolve(store)
     settings = registry.mount_settings(config, chosen)
-    if settings.write_back:
-        raise UserError(
-            "write-back is not offered yet: leave --write-back out; close() waits for the store", EXIT_FAILURE
-        )
     running = mount_of(config, running_mounts())
     if running is not None:
         message = f"store {config.name!r} is mounted at {running.mount_point} already"
@@ -207,7 +205,7 @@ def _row(state: dict[str, Any]) -> tuple[str, ...]:
         str(state["pid"]),
         f"{state['uptime']:.0f} s",
         f"{units.format_size(cache['bytes'])} of {units.format_size(cache['limit'])}",
-        str(len(state["pending"])),
+        str(state["pending_changes"]),
         str(len(state["errors"])),
     )
 

@@ -24,7 +24,7 @@ from mountd.failures import FailureLog
 from mountd.fuse import session
 from mountd.objects.opening import OpenStore, open_store
 from mountd.objects.promises import weaknesses
-from mountd.vfs.filesystem import FileSystem, Progress, open_filesystem
+from mountd.vfs.filesystem import FileSystem, open_filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -160,6 +160,7 @@ class Service:
             "pid": self.record.pid,
             "uptime": time.time() - self._started,
             "read_only": self._settings.read_only,
+            "write_back": self._settings.write_back,
             "freshness": self._settings.freshness,
             "cache": {"bytes": state.cache_bytes, "limit": state.cache_limit},
             "nodes": state.nodes,
@@ -170,6 +171,8 @@ class Service:
             "capabilities": asdict(self._opened.store.capabilities),
             "weaknesses": weaknesses(self._opened.store.capabilities),
             "pending": [asdict(pending) for pending in state.pending],
+            "pending_changes": state.pending_changes,
+            "pending_bytes": state.pending_bytes,
             "recovered": list(state.recovered),
             "errors": [asdict(failure) for failure in state.errors],
         }
@@ -187,23 +190,20 @@ class Service:
 
         Raises UserError (EXIT_PENDING) when time is up, or the store does not take it.
         """
-        last = Progress(0, 0)
         failure: MountdError | None = None
-
-        def note(value: Progress) -> None:
-            nonlocal last
-            last = value
 
         async def tell() -> None:
             while True:
                 await trio.sleep(PROGRESS_INTERVAL)
-                await progress(asdict(last) | {"waiting_for": [p.path for p in self._fs.status().pending[:3]]})
+                left = self._fs.status()
+                waiting_for = [pending.path for pending in left.pending[:3]]
+                await progress({"files": left.pending_changes, "bytes": left.pending_bytes, "waiting_for": waiting_for})
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(tell)
             with trio.move_on_after(timeout) as waiting:
                 try:
-                    await self._fs.sync(path, note)
+                    await self._fs.sync(path)
                 except MountdError as exc:  # not through the nursery, which would make a group of it
                     failure = exc
             nursery.cancel_scope.cancel()

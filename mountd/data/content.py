@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 # Up to this size a copy to or from the page cache takes less time than handing it to a thread and back.
 INLINE = 64 * 1024
 
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+
 
 class Ledger(Protocol):
     """Who is told about space: the cache's budget."""
@@ -82,6 +84,7 @@ class Content:
             self.extents.set(*blocks.span(number, size), State.CLEAN)
         self._ledger = ledger
         self._fd: int | None = None
+        self._shared = False  # the backing file has a second name, under which it must not change
         self.original: int | None = None
         self._replaced: list[int] = []
         self._mutex = trio.Lock()
@@ -95,7 +98,7 @@ class Content:
     @property
     def evictable(self) -> bool:
         """Whether clean extents may be taken away right now."""
-        return not (self.pinned or self.readers or self._mutex.locked() or self._snapshot)
+        return not (self.pinned or self.readers or self._mutex.locked() or self._snapshot or self._is_shared())
 
     def read_now(self, start: int, end: int, buffer: memoryview) -> bool:
         """Fill `buffer` with `[start, end)` if it is here, verified and in the page cache; tell whether it did."""
@@ -164,6 +167,8 @@ class Content:
 
     async def _change(self, start: int, end: int, act: Callable[[int], None]) -> None:
         """Save what a snapshot needs of `[start, end)`, then `act` on the backing file."""
+        if self._is_shared():
+            await self._unshare()
         self._forget_checks(start, end)
         to_save = self._snapshot.overwriting(start, end, self.extents) if self._snapshot else []
         snapshot = self._snapshot
@@ -316,6 +321,48 @@ class Content:
             self.base, self.settled = info, self.generation
             return info
 
+    async def share(self, snapshot: Snapshot, link: Callable[[], None]) -> bool:
+        """Have `link` give the backing file a second name, if it holds the snapshot and nothing else; tell whether.
+
+        The file is copied before it is written to again. `link` runs in a thread; what it raises is passed on.
+        """
+        async with self._exclusive():
+            if self.generation != snapshot.generation or not self.extents.covers(0, self.size):
+                return False
+            self._file()
+            await trio.to_thread.run_sync(link)
+            self._shared = True
+            return True
+
+    def _is_shared(self) -> bool:
+        if self._shared and os.fstat(self._file()).st_nlink < 2:
+            self._shared = False
+        return self._shared
+
+    async def _unshare(self) -> None:
+        """Go on with a copy of the backing file, as somebody else relies on this one. Raises NoSpace."""
+        copy = self.path.with_name(self.path.name + ".copy")
+
+        def replace() -> int:
+            descriptor = os.open(copy, _FLAGS | os.O_TRUNC, 0o600)
+            try:
+                disk.copy_all(self._file(), descriptor)
+                copy.replace(self.path)
+            except OSError:
+                os.close(descriptor)
+                copy.unlink(missing_ok=True)
+                raise
+            return descriptor
+
+        try:
+            descriptor = await trio.to_thread.run_sync(replace)
+        except OSError as exc:
+            raise from_os_error(exc) from exc
+        self._replaced.append(self._file())
+        self._fd, self._shared = descriptor, False
+        if not self.readers:  # a descriptor that is being read from must not come to stand for another file
+            self._close_replaced()
+
     def keep_original(self, descriptor: int) -> None:
         """Read absent bytes from this file of the store from now on."""
         if self.original is not None:
@@ -347,7 +394,8 @@ class Content:
 
     def _file(self) -> int:
         if self._fd is None:
-            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self._fd = os.open(self.path, _FLAGS, 0o600)
+            self._shared = os.fstat(self._fd).st_nlink > 1
         return self._fd
 
     def _set(self, start: int, end: int, state: State | None) -> None:

@@ -53,3 +53,17 @@ def read_all(fd: int, start: int, end: int) -> bytes:
         pieces.append(data)
         at += len(data)
     return b"".join(pieces) + bytes(end - at)
+
+
+def copy_all(source: int, target: int) -> None:
+    """Copy a file's bytes to another one of the same disk, which shares the blocks where it can. Raises OSError.
+
+    Source: copy_file_range(2).
+    """
+    left = os.fstat(source).st_size
+    offset = 0
+    while left > 0:
+        copied = os.copy_file_range(source, target, left, offset, offset)
+        if copied == 0:
+            break
+        offset, left = offset + copied, left - copied

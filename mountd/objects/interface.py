@@ -73,6 +73,8 @@ class Capabilities:
         batch_delete: `delete_many` can be used.
         folders: directories are real. They exist by themselves, and `rename` moves a file, or a directory with
             everything below it, in one step.
+        deferred: changes are acknowledged when this machine has them, and get to the store later; `rename` moves single
+            objects.
         deletes: the credentials allow deleting, as far as is known.
         read_only: nothing can be changed; `denied_writing`: because the credentials do not allow it;
             `takes_no_changes`: because the service is for reading.
@@ -90,6 +92,7 @@ class Capabilities:
     range_copy: bool = False
     batch_delete: bool = False
     folders: bool = False
+    deferred: bool = False
     deletes: bool = True
     read_only: bool = False
     denied_writing: bool = False
@@ -185,7 +188,7 @@ class ObjectStore(Protocol):
 
         A key with a slash at its end is a directory's; then everything below goes along, and the target may only be an
         empty directory. Raises VersionChanged where the source is no longer in its version, or the target not in
-        `expect`; NotFound; NotEmpty; Unsupported without `folders`.
+        `expect`; NotFound; NotEmpty; Unsupported without `folders`, or, of objects, `deferred`.
         """
 
     async def open_upload(self, key: Key, *, replaces: Version | None = None) -> Upload:

@@ -99,6 +99,12 @@ class AttributeStore:
             state = self._known[directory] = Sidecar(directory)
         return state
 
+    def renewed(self, directory: Key) -> Sidecar:
+        """Return the state for a directory that this mount has just made: nothing is said in it yet."""
+        state = self.sidecar(directory)
+        state.names, state.version, state.checked, state.damaged = {}, ABSENT, trio.current_time(), False
+        return state
+
     def require(self) -> None:
         """Raise Unsupported where the mount was told to leave attributes alone."""
         if not self.enabled:
@@ -234,6 +240,10 @@ class AttributeStore:
         await self._store.copy(damaged, kept, expect=ABSENT)
         self._failures.add(f"{state.key}: it could not be read and is kept as {kept}")
         state.version, state.damaged = damaged.version, False
+
+    def forget_below(self, prefix: Key) -> None:
+        """Drop what is pending for a directory that is gone, and for those below it."""
+        self.forget([directory for directory in self._changed if directory.startswith(prefix)])
 
     def forget(self, directories: Iterable[Key]) -> None:
         """Drop what is pending for directories that are gone."""

@@ -68,7 +68,7 @@ class Changes:
             if node is not None:
                 return await self._open_existing(node, flags)
             info = None
-            if flags & os.O_EXCL:
+            if flags & os.O_EXCL and not self._store.capabilities.deferred:
                 info = await self._put_new(directory, name, b"")
             node = self._namespace.nodes.file(directory, name, info)
             self._own(node, directory, mode=mode, uid=uid, gid=gid)

@@ -1,23 +1,23 @@
 """Open files: reading, writing, and bringing what was written to the store.
 
 Write-through: `flush` (each close(2)) and `fsync` return when the store has acknowledged the object, or raise why it
-has not. A file that could not be stored stays dirty, is tried again with every later flush and in the background, and
-is listed as pending until it is stored.
+has not; then the journal keeps the file, which is tried again with every later flush and in the background. Write-back:
+`flush` returns when the journal has it.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import socket
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import trio
 
-from mountd.errors import BadHandle, MountdError, Stale, VersionChanged
+from mountd.errors import BadHandle, MountdError, Stale, StoreFailure, VersionChanged
 from mountd.objects.interface import ABSENT, Buffer, Key, MiB, ObjectStore, Version
+from mountd.writeback.drain import conflict_key
+from mountd.writeback.pending import is_local
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,21 +27,31 @@ if TYPE_CHECKING:
     from mountd.data.fetch import Fetcher
     from mountd.vfs.namespace import Namespace
     from mountd.vfs.nodes import Directory, File, OtherName
+    from mountd.writeback.deferral import Deferral
+    from mountd.writeback.spooler import Spooler
     from mountd.writeback.upload import Uploader
 
 log = logging.getLogger(__name__)
 
 # The largest read the kernel sends.
 _READ_MAX = MiB
+# How long a write and a close wait at most for room in the journal, in seconds: what fills it is slowed down, and what
+# nobody empties fills the disk in the end, but no program hangs for ever.
+WRITE_PATIENCE, CLOSE_PATIENCE = 0.1, 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A file with changes that the store does not have. `error`: why the last attempt failed."""
+    """A change that the store does not have. `error`: why the last attempt failed; `change`: what is to be done.
+
+    `safe`: whether it is in the journal, which outlives the daemon.
+    """
 
     path: str
     bytes: int
     error: str | None
+    change: str = "put"
+    safe: bool = False
 
 
 class Files:
@@ -49,6 +59,8 @@ class Files:
 
     Args:
         failed: told of each failure to store a file, one line.
+        deferral: what keeps files that the store does not have, where there is such a thing.
+        on_conflict: `keep-both`, `fail` or `overwrite`.
         native: what is stored under one name of a file, the store has under all of them.
     """
 
@@ -59,10 +71,14 @@ class Files:
         *,
         cache: Cache,
         fetcher: Fetcher,
-        uploader: Uploader,
+        uploader: Uploader | Spooler,
         failed: Callable[[str], None],
         native: bool = False,
+        deferral: Deferral | None = None,
+        on_conflict: str = "keep-both",
     ) -> None:
+        self._deferral = deferral
+        self._on_conflict = on_conflict
         self._objects = store
         self._native = native
         self._namespace = namespace
@@ -122,6 +138,7 @@ class Files:
         """Write `data` at `offset` and return how many bytes were written: all of them."""
         node = self.node(handle)
         content = self.content(node)
+        await self._slow_down(WRITE_PATIENCE)
         await content.write(offset, data)
         self._modified(node)
         if not node.unlinked:
@@ -148,10 +165,11 @@ class Files:
         self._errors.setdefault(node, None)
 
     async def flush(self, node: File) -> None:
-        """Return once the store has the file as it is now.
+        """Return once the store, or in write-back mode the journal, has the file as it is now.
 
         Raises Stale when somebody else has replaced the object meanwhile: theirs stays, ours is kept beside it.
         """
+        await self._slow_down(CLOSE_PATIENCE)
         while True:
             if node.parent is not None:
                 await self._namespace.settled(node.parent)
@@ -164,16 +182,64 @@ class Files:
     async def _store(self, node: File) -> None:
         if node.unlinked or not node.dirty:
             self._errors.pop(node, None)
-            return
+            return await self._stored_at_last(node)
         try:
-            await self.store_as(node, node.key, expect=node.info.version if node.info else ABSENT)
+            await self._store_or_overwrite(node)
         except VersionChanged as exc:
-            await self._keep_beside(node)
+            if self._on_conflict == "keep-both":
+                await self._keep_beside(node)
+            else:
+                await self._keep_here(node, exc)
             raise Stale(f"{node.key}: replaced by somebody else while it was being written") from exc
         except MountdError as exc:
-            self._errors[node] = str(exc)
             self._failed(f"{node.key}: not stored: {exc}")
+            await self._keep_here(node, exc)
             raise
+        return None
+
+    async def _store_or_overwrite(self, node: File) -> None:
+        try:
+            await self.store_as(node, node.key, expect=node.info.version if node.info else ABSENT)
+        except VersionChanged:
+            if self._on_conflict != "overwrite":
+                raise
+            await self.store_as(node, node.key, expect=None)
+
+    async def _stored_at_last(self, node: File) -> None:
+        """Write-through: have the store take what it did not take before. Raises why it still does not."""
+        kept = node.info is not None and is_local(node.info.version) and not node.unlinked
+        if kept and self._deferral is not None and not self._deferral.deferred:
+            await self._deferral.drainer.barrier(keys=[node.key])
+
+    async def _keep_here(self, node: File, cause: MountdError) -> None:
+        """Have the journal keep a file that could not be stored, and send it when that is possible."""
+        self._errors[node] = str(cause)
+        if self._deferral is None:
+            return
+        backlog = self._deferral.backlog
+        try:
+            info = await self._deferral.spooler.upload(
+                self.content(node), node.key, expect=node.info.version if node.info else ABSENT
+            )
+        except MountdError as exc:
+            self._failed(f"{node.key}: not kept in the journal either, only as long as this daemon runs: {exc}")
+            return
+        node.info = info
+        kept = backlog.pending.made(info.key, info.version)
+        if kept is not None:
+            kept.error = cause
+        self.stored(node)
+
+    async def keep_all(self) -> None:
+        """Have the journal keep what the store did not take, before this daemon ends."""
+        for node, _ in self.pending():
+            async with node.lock:
+                if node.dirty and not node.unlinked:
+                    await self._keep_here(node, StoreFailure("the daemon ended before it was stored"))
+
+    async def _slow_down(self, patience: float) -> None:
+        if self._deferral is not None and self._deferral.deferred:
+            await self._deferral.backlog.slow_down(self._deferral.limit, patience)
 
     async def store_as(self, node: File, key: Key, *, expect: Version | None) -> None:
         """Upload the node's bytes as `key`, which must hold the version `expect`; the caller has the node's lock."""
@@ -215,8 +281,7 @@ class Files:
     async def _keep_beside(self, node: File) -> None:
         """Store a file that lost against somebody else's under a name of its own; nobody's bytes vanish."""
         content = self.content(node)
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        key = Key(f"{node.key}.conflict-{socket.gethostname()}-{stamp}-{node.ino}")
+        key = conflict_key(node.key, node.ino)
         await self._uploader.upload_beside(content, key, expect=None)
         self._failed(f"{node.key}: replaced by somebody else while it was being written; ours is kept as {key}")
         self._errors.pop(node, None)

@@ -10,6 +10,7 @@ import logging
 import os
 import stat as stat_bits
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import trio
@@ -28,48 +29,52 @@ from mountd.errors import (
     Unsupported,
 )
 from mountd.failures import Failure, FailureLog
+from mountd.units import format_size
 from mountd.vfs import virtual
 from mountd.vfs.attributes import AttributeStore
 from mountd.vfs.changes import Changes
 from mountd.vfs.files import Files, Pending
 from mountd.vfs.keeper import Keeper
+from mountd.vfs.names import child_key
 from mountd.vfs.namespace import Namespace
 from mountd.vfs.native import NativeAttributes, NativeKeeper
 from mountd.vfs.nodes import Directory, File, Ino, Node
 from mountd.vfs.readdir import Directories
 from mountd.vfs.recovery import finish
 from mountd.vfs.rename import Renames
+from mountd.vfs.sidecar import Sidecars
 from mountd.vfs.table import Defaults, NodeTable
+from mountd.writeback.deferral import Deferral, build
 from mountd.writeback.journal import Journal
 from mountd.writeback.upload import Uploader
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
     from mountd.config import MountSettings
-    from mountd.objects.interface import ObjectStore
+    from mountd.objects.interface import Key, ObjectStore
     from mountd.objects.native import NativeFolder
 
 log = logging.getLogger(__name__)
 
 # Files that could not be stored are tried again after this many seconds, then twice as many, up to the second number.
 RETRY_FIRST, RETRY_LAST = 5.0, 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a sync has come: files and bytes that are still to be stored."""
-
-    files: int
-    bytes: int
+# Pending changes that a status lists.
+SHOWN = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class FileSystemStatus:
-    """The state of a mount. Sizes in bytes."""
+    """The state of a mount. Sizes in bytes.
+
+    Attributes:
+        pending: the first of what the store lacks; `pending_changes`, `pending_bytes`: how much that is in all.
+    """
 
     pending: tuple[Pending, ...]
+    pending_changes: int
+    pending_bytes: int
     cache_bytes: int
     cache_limit: int
     nodes: int
@@ -93,7 +98,9 @@ class FileSystem:
         failures: FailureLog,
         root: str,
         native: NativeFolder | None,
+        deferral: Deferral | None,
     ) -> None:
+        self._deferral = deferral
         self.root = root
         self._in_place = native is not None
         self._failures = failures
@@ -124,9 +131,13 @@ class FileSystem:
                 prefetch_limit=min(settings.prefetch_limit, settings.cache_size // 4),
                 in_place=InPlace(native) if native is not None else None,
             ),
-            uploader=Uploader(store, nursery=nursery, part_size=settings.part_size, originals=native),
+            uploader=deferral.spooler
+            if deferral is not None and deferral.deferred
+            else Uploader(store, nursery=nursery, part_size=settings.part_size, originals=native),
             failed=failures.add,
             native=native is not None,
+            deferral=deferral,
+            on_conflict=settings.on_conflict,
         )
         self.changes = Changes(store, self.namespace, self.files, native=native)
         self.renames = Renames(store, self.namespace, self.files, changes=self.changes, journal=journal)
@@ -277,44 +288,40 @@ class FileSystem:
             return self.files.forget(node)
         return isinstance(node, Directory) and not any(node.nodes())
 
-    async def sync(self, path: str | None = None, progress: Callable[[Progress], None] | None = None) -> None:
+    async def sync(self, path: str | None = None) -> None:
         """Return when everything at or below `path` (relative to the mount) is in the store.
 
         Raises the first error that prevents it, after everything has been tried.
         """
         node = await self._resolve(path) if path and path.strip("/") else self.nodes.root
         if isinstance(node, Directory):
-            await self.sync_directory(node, progress)
+            await self.sync_directory(node)
         elif isinstance(node, File):
             await self.sync_file(node)
 
     async def sync_file(self, node: File) -> None:
         """Return when the store has a file and its attributes, under each of its names."""
         await self.files.flush(node)
+        if self._deferral is not None:
+            await self._deferral.drainer.barrier(keys=_keys(node))
         await self.attributes.flush_in({directory.key for directory, _ in node.places()})
 
-    async def sync_directory(self, node: Directory, progress: Callable[[Progress], None] | None = None) -> None:
+    async def sync_directory(self, node: Directory) -> None:
         """Return when the store has everything below a directory. Raises the first error, after all were tried."""
-        failure = await self._sync_files(node, progress)
-        await self.attributes.flush(node.key)
-        if failure is not None:
-            raise failure
-
-    async def _sync_files(
-        self, directory: Directory, progress: Callable[[Progress], None] | None
-    ) -> MountdError | None:
         failure: MountdError | None = None
-        pending = self.files.pending(directory)
-        for i, (node, _) in enumerate(pending):
-            if progress is not None:
-                progress(Progress(len(pending) - i, sum(p.bytes for _, p in pending[i:])))
+        for file, _ in self.files.pending(node):
             try:
-                await self.files.flush(node)
+                await self.files.flush(file)
             except MountdError as exc:
                 failure = failure or exc
-        if progress is not None:
-            progress(Progress(0, 0))
-        return failure
+        if self._deferral is not None:
+            try:
+                await self._deferral.drainer.barrier(node.key)
+            except MountdError as exc:
+                failure = failure or exc
+        if failure is not None:
+            raise failure
+        await self.attributes.flush(node.key)
 
     async def _resolve(self, path: str) -> Node:
         node: Node = self.nodes.root
@@ -326,8 +333,11 @@ class FileSystem:
 
     def status(self) -> FileSystemStatus:
         """Return the mount's state."""
+        kept = self._deferral.backlog.pending if self._deferral is not None else None
         return FileSystemStatus(
-            pending=tuple(pending for _, pending in self.files.pending()),
+            pending=tuple(islice(chain((pending for _, pending in self.files.pending()), self._kept()), SHOWN)),
+            pending_changes=len(self.files.pending()) + (len(kept) if kept is not None else 0),
+            pending_bytes=sum(p.bytes for _, p in self.files.pending()) + (kept.bytes if kept is not None else 0),
             cache_bytes=self.cache.bytes,
             cache_limit=self.cache.limit,
             nodes=len(self.nodes),
@@ -335,6 +345,12 @@ class FileSystem:
             recovered=self._recovered,
             errors=self._failures.recent(),
         )
+
+    def _kept(self) -> Iterator[Pending]:
+        """Yield what the journal has and the store does not."""
+        for change in self._deferral.backlog.pending if self._deferral is not None else ():
+            error = str(change.error) if change.error is not None else None
+            yield Pending(change.key, change.size, error, change=change.kind.value, safe=True)
 
     async def retry_forever(self) -> None:
         """Try files again that nobody has open and that could not be stored."""
@@ -370,11 +386,24 @@ async def open_filesystem(
     os.makedirs(data, mode=0o700, exist_ok=True)
     journal = Journal(data / "journal.db")
     with contextlib.closing(journal):
-        recovered = [] if settings.read_only else await finish(store, journal)
-        for line in recovered:
-            log.info("%s: %s", root, line)
         cache = Cache(data / "blobs", journal, limit=settings.cache_size)
+        failures = failures or FailureLog()
         async with trio.open_nursery() as nursery:
+            deferral = None
+            if native is None:
+                deferral = build(
+                    store,
+                    journal,
+                    data / "spool",
+                    settings=settings,
+                    descriptions=Sidecars(),
+                    nursery=nursery,
+                    failed=failures.add,
+                )
+                store = deferral.store
+            recovered = await _recover(store, journal, deferral, read_only=settings.read_only)
+            for line in recovered:
+                log.info("%s: %s", root, line)
             fs = FileSystem(
                 store,
                 settings=settings,
@@ -382,20 +411,40 @@ async def open_filesystem(
                 journal=journal,
                 nursery=nursery,
                 recovered=recovered,
-                failures=failures or FailureLog(),
+                failures=failures,
                 root=root,
                 native=native,
+                deferral=deferral,
             )
             nursery.start_soon(cache.run)
             nursery.start_soon(fs.retry_forever)
             nursery.start_soon(fs.attributes.run)
             nursery.start_soon(fs.keeper.run)
+            if deferral is not None and not settings.read_only:
+                nursery.start_soon(deferral.drainer.run)
             await fs.keeper.load(fs.nodes.root)
             try:
                 yield fs
             finally:
                 nursery.cancel_scope.cancel()
                 with trio.CancelScope(shield=True):
+                    await fs.files.keep_all()
                     fs.remember_directories()
                     await trio.to_thread.run_sync(fs.keeper.save)
                     await cache.close()
+
+
+async def _recover(
+    store: ObjectStore, journal: Journal, deferral: Deferral | None, *, read_only: bool
+) -> Sequence[str]:
+    """Take up what an earlier daemon left; return a line about each."""
+    found = []
+    if deferral is not None and deferral.backlog.recovered:
+        number, size = deferral.backlog.recovered, format_size(deferral.backlog.pending.bytes)
+        when = "once the store is mounted for writing" if read_only else "now"
+        found.append(f"{number} changes ({size}) that were acknowledged and did not reach the store go there {when}")
+    return found if read_only else [*found, *await finish(store, journal)]
+
+
+def _keys(node: File) -> list[Key]:
+    return [child_key(directory.key, name) for directory, name in node.places()]

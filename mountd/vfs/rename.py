@@ -173,7 +173,9 @@ class Renames:
         info = node.info_at(*source)
         if info is None:
             raise Stale(f"{source[1]!r} was changed by somebody else")
-        if self._store.capabilities.folders:
+        if self._store.capabilities.deferred:
+            await self._changes.keep_alive(source[0], without=source[1])
+        if self._store.capabilities.folders or self._store.capabilities.deferred:
             return await self._store.rename(info, key, expect=expect)
         return await self._copy_and_delete(info, key, expect, source)
 
@@ -235,8 +237,8 @@ class Renames:
         node.moving = trio.Event()
         try:
             async with self._still(node):
-                await self._keeper.attributes.flush(source)
                 if self._store.capabilities.folders:
+                    await self._keeper.attributes.flush(source)
                     await self._store.rename(ObjectInfo(source, 0, 0, ABSENT), goal)
                     self._rebase(node, lambda info: _moved(info, source, goal))
                 else:
@@ -258,6 +260,7 @@ class Renames:
         await self._copy(tree, goal, intent)
         await self._changes.keep_alive(parent, without=name)
         await self._delete_all([*tree.copies, *tree.replaced], below=source)
+        self._keeper.attributes.forget_below(source)
         self._journal.end(intent)
         await tree.relink()
         return {(info.key, info.version): copy for info, copy in tree.copies.items()}
@@ -267,7 +270,7 @@ class Renames:
         try:
             await tree.run()
         except MountdError:
-            await self._undo(tree.made, goal, intent)
+            await self._undo(tree.copies.values(), goal, intent)
             raise
 
     @contextlib.asynccontextmanager

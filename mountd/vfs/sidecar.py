@@ -16,10 +16,13 @@ else has replaced it).
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mountd.errors import Corrupt
-from mountd.objects.interface import Key
+from mountd.objects.interface import Key, Version
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Record = dict[str, Any]
 
@@ -75,6 +78,34 @@ def decode(data: bytes) -> dict[str, Record]:
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise Corrupt(f"it cannot be read: {type(exc).__name__}: {exc}") from exc
     return names
+
+
+class Sidecars:
+    """What sidecars say of the versions of objects; see `mountd.writeback.overlay.Descriptions`."""
+
+    def is_one(self, key: Key) -> bool:
+        """Tell whether a key is that of a sidecar."""
+        return key.rpartition("/")[2] == NAME
+
+    def versions(self, key: Key, data: bytes) -> dict[Key, Version]:
+        """Return the versions that a sidecar names; none where it cannot be read."""
+        directory = key[: -len(NAME)]
+        try:
+            names = decode(data)
+        except Corrupt:
+            return {}
+        return {Key(directory + name): Version(r["version"]) for name, r in names.items() if "version" in r}
+
+    def with_versions(self, key: Key, data: bytes, versions: Mapping[Key, Version]) -> bytes:
+        """Return the sidecar with other versions of these keys."""
+        if not versions:
+            return data
+        directory = key[: -len(NAME)]
+        names = decode(data)
+        for name, record in names.items():
+            if Key(directory + name) in versions:
+                record["version"] = versions[Key(directory + name)]
+        return encode(names)
 
 
 def _check(name: str, record: Record) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mountd.errors import Corrupt
-from mountd.objects.interface import ABSENT, Key, ObjectInfo, ObjectStore
+from mountd.objects.interface import Key, ObjectInfo, ObjectStore
 from mountd.vfs import sidecar as format_
 from mountd.writeback.listing import all_below
 from mountd.writeback.parallel import each
@@ -24,8 +24,7 @@ class TreeCopy:
 
     Attributes:
         copies: what was copied so far: each object of the source, and what it has become.
-        made: everything that is at the goal so far: the copies, and the sidecars written anew.
-        replaced: the sidecars of the source that were not copied but written anew.
+        replaced: the sidecars of the source that were not copied, as what they say is said anew.
     """
 
     def __init__(self, store: ObjectStore, keeper: Keeper, source: Key, goal: Key) -> None:
@@ -34,13 +33,12 @@ class TreeCopy:
         self._source = source
         self._goal = goal
         self.copies: dict[ObjectInfo, ObjectInfo] = {}
-        self.made: list[ObjectInfo] = []
         self.replaced: list[ObjectInfo] = []
         self._outside: set[Key] = set()
         self._files: dict[Key, dict[Key, ObjectInfo]] = {}  # what was copied, by folder and key
 
     async def run(self) -> None:
-        """Copy. Raises the first failure; what `made` has then is there."""
+        """Copy. Raises the first failure; what `copies` has then is there."""
         found = await all_below(self._store, self._source)
         if not self._keeper.attributes.enabled:  # sidecars are objects like others then
             return await each(found, self._copy)
@@ -71,10 +69,10 @@ class TreeCopy:
     async def _copy(self, info: ObjectInfo) -> None:
         copy = await self._store.copy(info, self.moved(info.key))
         self.copies[info] = copy
-        self.made.append(copy)
 
     async def _describe(self, folder: Key, sidecar: ObjectInfo | None) -> None:
-        """Write the new directory's sidecar: versions are new, and times are not those of the copying."""
+        """Say of the copies what was said of the objects: versions are new, and times are not those of the copying."""
+        attributes = self._keeper.attributes
         names: dict[str, Record] = {}
         if sidecar is not None:
             chunk = await self._store.read_range(sidecar.key, 0, format_.MAX_SIZE)
@@ -82,18 +80,18 @@ class TreeCopy:
                 names = format_.decode(chunk.data)
             except Corrupt:  # it is not ours to judge: it goes along as it is
                 return await self._copy(sidecar)
-        described = {name: self._record(Key(folder + name), record) for name, record in names.items()}
+            self.replaced.append(sidecar)
+        names |= {name: record or {} for name, record in attributes.sidecar(folder).pending.items()}
+        described = {name: self._record(Key(folder + name), record) for name, record in names.items() if record}
         for info in self._files.get(folder, {}).values():
             copy = self.copies[info]
             name = info.key[len(folder) :]
             mtime = self._keeper.remembered(info)
             if "mtime" not in described.get(name, {}) and abs(mtime - copy.mtime_ns) > TOLERANCE:
                 described[name] = described.get(name, {}) | {"mtime": mtime, "version": copy.version}
-        if described:
-            target = format_.key_in(self.moved(folder))
-            self.made.append(await self._store.put(target, format_.encode(described), expect=ABSENT))
-        if sidecar is not None:
-            self.replaced.append(sidecar)
+        target = attributes.renewed(self.moved(folder))
+        for name, record in described.items():
+            attributes.change(target, name, record)
         return None
 
     def _record(self, key: Key, record: Record) -> Record:

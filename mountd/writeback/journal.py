@@ -4,6 +4,7 @@ Rows with two kinds of promises. *Blobs* describe the read cache: losing one cos
 committed without waiting for the disk. *Intents* are changes of several requests, such as a rename; a row is on disk
 (fsync) before the first request goes out and is deleted after the last, so that the next mount can finish the work.
 *Attributes* are changes of sidecars that were acknowledged and are on their way; *times* keep what the store rounds.
+*Changes* are objects that were acknowledged before the store had them, *finals* what has become of them; see `rows`.
 """
 
 from __future__ import annotations
@@ -43,6 +44,15 @@ CREATE TABLE IF NOT EXISTS attributes (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS times (
     key TEXT PRIMARY KEY, version TEXT NOT NULL, mtime_ns INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS changes (
+    seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, key TEXT NOT NULL, version TEXT NOT NULL, expect TEXT,
+    size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, source TEXT, spool TEXT NOT NULL, spans TEXT, base TEXT,
+    under TEXT NOT NULL, checks BLOB NOT NULL, data BLOB
+);
+CREATE TABLE IF NOT EXISTS finals (
+    id INTEGER PRIMARY KEY, local TEXT NOT NULL UNIQUE, was TEXT NOT NULL, key TEXT NOT NULL, version TEXT NOT NULL,
+    size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL
 );
 """
 
@@ -94,14 +104,13 @@ class Journal:
         if row is None:
             return None
         name, size, mtime_ns, checks, amount = row
-        return Saved(name, ObjectInfo(key, size, mtime_ns, version), _unpack(checks), amount)
+        return Saved(name, ObjectInfo(key, size, mtime_ns, version), unpack(checks), amount)
 
     def save(self, rows: Sequence[Saved]) -> None:
         """Insert or replace rows, in one transaction."""
         now = time.time()
         values = [
-            (r.id, r.info.key, r.info.version, r.info.size, r.info.mtime_ns, _pack(r.checks), r.bytes, now)
-            for r in rows
+            (r.id, r.info.key, r.info.version, r.info.size, r.info.mtime_ns, pack(r.checks), r.bytes, now) for r in rows
         ]
         with self._use(), self._db:
             self._db.executemany("REPLACE INTO blobs VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
@@ -198,6 +207,12 @@ class Journal:
             rows = self._db.execute("SELECT key, version, mtime_ns FROM times").fetchall()
         return {key: (version, mtime_ns) for key, version, mtime_ns in rows}
 
+    @contextlib.contextmanager
+    def transaction(self, *, durable: bool) -> Iterator[sqlite3.Connection]:
+        """Give the database for one transaction; `durable`: its end waits for the disk."""
+        with self._use(), self._durable() if durable else contextlib.nullcontext(), self._db:
+            yield self._db
+
     def close(self) -> None:
         """Close the database; nothing may be called afterwards."""
         with self._use():
@@ -239,11 +254,11 @@ def _connect(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _pack(checks: dict[int, int]) -> bytes:
+def pack(checks: dict[int, int]) -> bytes:
     flat = [n for pair in sorted(checks.items()) for n in pair]
     return struct.pack(f"<{len(flat)}I", *flat)
 
 
-def _unpack(data: bytes) -> dict[int, int]:
+def unpack(data: bytes) -> dict[int, int]:
     flat = struct.unpack(f"<{len(data) // 4}I", data)
     return dict(zip(flat[::2], flat[1::2], strict=True))
