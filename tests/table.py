@@ -10,6 +10,8 @@ from collections import Counter, defaultdict
 
 KINDS = {
     "memory": "mountd's own memory",
+    "pending": "changes that are in the journal",
+    "overlaid": "memory, behind such a journal",
     "local": "a folder",
     "s3": "s3, SeaweedFS",
     "s3-prefix": "s3 below a prefix",

@@ -27,6 +27,7 @@ LAYERS = (
     ("mountd.stores",),
     (
         "mountd.config",
+        "mountd.crash",
         "mountd.errors",
         "mountd.failures",
         "mountd.locate",

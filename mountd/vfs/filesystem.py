@@ -243,7 +243,7 @@ class FileSystem:
         if not self.attributes.enabled:
             raise NeverOffered("attributes are switched off for this mount")
         if name.startswith(virtual.PREFIX):
-            return virtual.value(node, name, root=self.root, in_place=self._in_place)
+            return virtual.value(node, name, root=self.root, in_place=self._in_place, deferral=self._deferral)
         try:
             return node.attributes.xattrs[name]
         except KeyError:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from mountd import crash
 from mountd.errors import (
     AlreadyExists,
     InvalidArgument,
@@ -97,8 +98,11 @@ class Renames:
         aside = one[0], f"{HIDDEN}exchange-{secrets.token_hex(8)}".encode()
         keys = [child_key(directory.key, name) for directory, name in (one, two, aside)]
         intent = await trio.to_thread.run_sync(lambda: self._journal.begin_exchange(keys[0], keys[1], aside=keys[2]))
+        crash.point("exchange-begun")
         await self._rename(one, aside, 0, known=first)
+        crash.point("exchange-aside")
         await self._rename(two, one, 0)
+        crash.point("exchange-half")
         await self._rename(aside, two, 0, known=first)
         aside[0].entries.pop(aside[1], None)
         self._journal.end(intent)
@@ -183,14 +187,17 @@ class Renames:
         self, info: ObjectInfo, key: Key, expect: Version, source: tuple[Directory, bytes]
     ) -> ObjectInfo:
         intent = await trio.to_thread.run_sync(lambda: self._journal.begin(info, key, expect=expect))
+        crash.point("rename-begun")
         try:
             copied = await self._store.copy(info, key, expect=expect)
         except MountdError:
             self._journal.end(intent)
             raise
+        crash.point("rename-copied")
         await self._changes.keep_alive(source[0], without=source[1])
         with contextlib.suppress(VersionChanged):  # somebody has written a new object under the old name: it stays
             await self._store.delete(info.key, expect=info.version)
+        crash.point("rename-deleted")
         self._journal.end(intent)
         return copied
 
@@ -256,10 +263,13 @@ class Renames:
     async def _move_tree(self, parent: Directory, name: bytes, source: Key, goal: Key) -> Copies:
         """Copy everything below `source`, then delete it there; return what has become of each object."""
         intent = await trio.to_thread.run_sync(self._journal.begin_tree, source, goal)
+        crash.point("tree-begun")
         tree = TreeCopy(self._store, self._keeper, source, goal)
         await self._copy(tree, goal, intent)
+        crash.point("tree-copied")
         await self._changes.keep_alive(parent, without=name)
         await self._delete_all([*tree.copies, *tree.replaced], below=source)
+        crash.point("tree-deleted")
         self._keeper.attributes.forget_below(source)
         self._journal.end(intent)
         await tree.relink()

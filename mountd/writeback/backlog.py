@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from mountd import crash
 from mountd.data.extents import ExtentMap
 from mountd.errors import Corrupt, MountdError, VersionChanged
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, ObjectStore, Version
@@ -80,6 +81,7 @@ class Backlog:
             if not written.added and not written.dropped:
                 return
             data = {change.seq: self._data[change.seq] for change in written.added if change.seq in self._data}
+            crash.point("before-commit")
             try:
                 await trio.to_thread.run_sync(self._rows.write, written, data)
             except BaseException:
@@ -87,9 +89,11 @@ class Backlog:
                 added = [change for change in written.added if change in self.pending]
                 self.pending.unwritten = Written(added + later.added, written.dropped + later.dropped)
                 raise
+            crash.point("after-commit")
             self._group += 1
             for change in written.added:
-                change.group, change.since = self._group, trio.current_time()
+                change.group = self._group
+                change.since = trio.current_time() if change.since is None else change.since
                 self._data.pop(change.seq, None)
             await trio.to_thread.run_sync(self.spool.remove, [change.spool for change in written.dropped])
         self.pulse()
@@ -126,7 +130,7 @@ class Backlog:
         data = self._data.get(change.seq)
         if data is None:
             data = await trio.to_thread.run_sync(self._rows.data, change)
-        if len(data) != change.size and change in self.pending:
+        if len(data) != change.size:  # the row is gone: it has just arrived, or somebody has changed the journal
             raise Corrupt(f"{change.key}: the journal has {len(data)} of its {change.size} bytes")
         return data[start:end]
 
@@ -153,6 +157,7 @@ class Backlog:
         change.kind, change.source = Kind.PUT, None
         change.mtime_ns, change.size, change.spans, change.checks = made.mtime_ns, made.size, made.spans, made.checks
         change.base, change.under = made.base, made.version if made.base is not None else ABSENT
+        change.base_since = made.base_since
         if made.spool:
             change.spool = await trio.to_thread.run_sync(self.spool.link, self.spool.path(made.spool))
             return None
@@ -178,6 +183,7 @@ class Backlog:
                 rebased += self.pending.rebase(change.version, info)
             self._done.append((change, final))
         self.pulse()
+        crash.point("before-done")
         batch = list(self._done)
         try:
             await trio.to_thread.run_sync(
@@ -186,6 +192,7 @@ class Backlog:
         except MountdError as exc:  # the rows stay; should they survive the daemon, nothing is sent twice that differs
             log.warning("the journal could not note what was stored: %s", exc)
             return
+        crash.point("after-done")
         self._done = self._done[len(batch) :]
         await trio.to_thread.run_sync(self.spool.remove, [change.spool for change, _ in batch])
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from mountd import crash
 from mountd.data.extents import Span
 from mountd.errors import Busy, MountdError, NotFound, Stale, Unavailable, VersionChanged
 from mountd.objects.interface import Key, MiB, ObjectInfo, ObjectStore, Version
@@ -32,8 +33,7 @@ log = logging.getLogger(__name__)
 
 # Waits between attempts, in seconds, each drawn between half of it and all.
 FIRST_WAIT, LAST_WAIT = 1.0, 60.0
-# How long a change stays here at least, in seconds, unless somebody waits for it: many files get another name, or go,
-# right after they were written.
+# Many files get another name, or go, right after they were written.
 GATHER = 1.0
 # Changes of one group on their way at a time.
 AT_ONCE = 16
@@ -49,6 +49,10 @@ class Drainer:
         sender: makes objects of the bytes that are here.
         on_conflict: `keep-both`, `overwrite` or `fail`; see `docs/durability.md`.
         failed: gets one line for each trouble.
+
+    Attributes:
+        gather: how long a change stays here at least, in seconds, unless somebody waits for it.
+        error: what held everything up in the last attempt.
     """
 
     def __init__(
@@ -66,10 +70,11 @@ class Drainer:
         self._sender = sender
         self._on_conflict = on_conflict
         self._failed = failed
+        self.gather = GATHER
+        self.error: MountdError | None = None
         self._hurried = False
         self._awaited = 0  # the last change that somebody waits for
         self._begun = self._ended = 0  # rounds
-        self.error: MountdError | None = None  # what the last round met
 
     def hurry(self, until: int) -> None:
         """Try at once to send everything up to a change, however long the next attempt was to wait."""
@@ -86,10 +91,10 @@ class Drainer:
         """Send changes as they come, until cancelled."""
         wait = FIRST_WAIT
         while True:
+            await self._pause(random.uniform(wait / 2, wait))
             self._hurried = False
             arrived = await self._round()
             wait = FIRST_WAIT if arrived and self.error is None else min(wait * 2, LAST_WAIT)
-            await self._pause(random.uniform(wait / 2, wait))
 
     async def _pause(self, wait: float) -> None:
         """Return when there is something to send."""
@@ -108,7 +113,7 @@ class Drainer:
         group = self._pending.next_group()
         if not group or group[0].seq <= self._awaited:
             return 0.0
-        return group[0].since + GATHER - trio.current_time()
+        return (group[0].since or 0.0) + self.gather - trio.current_time()
 
     async def _round(self) -> bool:
         """Send one group; tell whether any of it arrived."""
@@ -157,10 +162,17 @@ class Drainer:
             self._failed(f"{change.key}: not in the store yet, will be tried again: {exc}")
 
     async def _send(self, change: Change) -> None:
+        crash.point("before-send")
+        log.debug("change %d: %s %s, expecting %r", change.seq, change.kind.value, change.key, change.expect)
         try:
             info = await self._carry_out(change, self._expected(change))
         except VersionChanged as exc:
             await self._settle(change, exc)
+        except NotFound:
+            if change.kind is not Kind.COPY:
+                raise
+            self._failed(f"{change.key}: not made: somebody else has removed what it was to be a copy of")
+            await self._arrived(change, None)
         else:
             await self._arrived(change, info)
 
@@ -192,6 +204,7 @@ class Drainer:
         return True
 
     async def _arrived(self, change: Change, info: ObjectInfo | None) -> None:
+        crash.point("after-send")
         await self._backlog.done({change: info})
 
     async def _settle(self, change: Change, cause: VersionChanged) -> None:
@@ -214,6 +227,7 @@ class Drainer:
         return await self._keep_beside(change)
 
     async def _keep_beside(self, change: Change) -> None:
+        crash.point("conflict")
         key = conflict_key(change.key, change.seq)
         try:
             if change.kind is Kind.PUT:

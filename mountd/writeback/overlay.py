@@ -189,7 +189,9 @@ class Overlay:
         )
         if made is None:
             change.source = self._backlog.real(source)
-        elif made.kind is Kind.PUT:  # its bytes need not go to the store under a name that they no longer have
+        elif made.kind is Kind.PUT and self._pending.can_move(
+            made
+        ):  # its bytes need not go to the store under a name that they no longer have
             return change, await self._backlog.twin(made, change)
         return change, None
 
@@ -287,6 +289,7 @@ class _Upload:
         await self._inner.copy_part(number, offset, self._backlog.real(source), start, length)
 
     async def complete(self, numbers: Sequence[int], *, expect: Version | None = None) -> ObjectInfo:
+        self._backlog.pending.require(self._key, expect)
         return await self._inner.complete(numbers, expect=self._backlog.real_version(self._key, expect))
 
 

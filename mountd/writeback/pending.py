@@ -64,6 +64,8 @@ class Change:
         spans: of a put: the ranges that are here, `None` for all; the rest is that of `base`.
         base: an object that the rest is taken from, in the store or made by an earlier copy; `under`: the local version
             of an earlier change that makes another object of it, with the same rest.
+        base_since: number of the change before which `base` must be there, if it is not taken from elsewhere by then; 0
+            where that is not known.
         group: NOT_YET until the change is durable.
         since: when it was acknowledged, on the monotonic clock.
         sending: it is on its way, so it can no longer be taken back.
@@ -84,8 +86,9 @@ class Change:
     base: ObjectInfo | None = None
     under: Version = ABSENT
     checks: dict[int, int] = field(default_factory=dict)
+    base_since: int | None = None
     group: int = NOT_YET
-    since: float = 0.0
+    since: float | None = None
     sending: bool = False
     doubtful: bool = False
     error: MountdError | None = None
@@ -175,17 +178,35 @@ class Pending:
         if latest is not None and expect is not None and latest.leaves != expect:
             raise VersionChanged(f"{key} was changed meanwhile")
 
+    def can_move(self, change: Change) -> bool:
+        """Tell whether a put could as well be the last change: what it takes from its base is still there then."""
+        return change.base is None or all(
+            other is change or other.seq < (change.base_since or 0) for other in self._chains.get(change.base.key, ())
+        )
+
     def add(self, change: Change) -> None:
         """Append a change whose `expect` is what the key holds now; earlier ones that it makes needless are dropped."""
         change.seq = self._next
+        change.base_since = change.seq if change.base_since is None else change.base_since
         self._cancel(change)
         latest = self.latest(change.key)
         if latest is not None:
             change.expect = latest.leaves
         if change.kind is Kind.DELETE and change.expect == ABSENT:
-            return  # there is nothing, or there never was
+            if not (change.key.endswith("/") and self._holds(change.key)):
+                return  # there is nothing, or there never was
+            change.expect = None
         self._append(change)
         self.unwritten.added.append(change)
+
+    def _holds(self, directory: Key) -> bool:
+        """Tell whether anything is to be made and removed in a directory, which some services then go on listing."""
+        at = bisect_left(self._keys, directory)
+        while at < len(self._keys) and self._keys[at].startswith(directory):
+            if self._keys[at] != directory:
+                return True
+            at += 1
+        return False
 
     def _cancel(self, change: Change) -> None:
         """Drop the changes of the key that nobody will miss."""
@@ -194,9 +215,11 @@ class Pending:
             adjacent = change.kind is not Kind.DELETE and last.seq == self._next - 1
             if not adjacent and (change.kind is not Kind.DELETE or last.kind is Kind.DELETE):
                 return
+            if change.base is not None and change.base.version == last.version:
+                return
             if change.under == last.version:
                 change.under = last.under
-            change.expect = last.expect
+            change.expect, change.since = last.expect, last.since
             self.drop(last)
 
     def _append(self, change: Change) -> None:
@@ -252,7 +275,7 @@ class Pending:
         for change in self._order.values():
             if change.group == NOT_YET or (group and change.group != group[0].group):
                 break
-            keys = {change.key} if change.source is None else {change.key, change.source.key}
+            keys = {change.key, *(info.key for info in (change.source, change.base) if info is not None)}
             if not change.stuck and busy.isdisjoint(keys):
                 group.append(change)
             busy |= keys

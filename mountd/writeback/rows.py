@@ -170,6 +170,7 @@ def _change(row: Sequence[Any]) -> Change:
         base=_info(base),
         under=under,
         checks=unpack(checks),
+        base_since=0,
         group=seq,  # which ones were acknowledged together is not known any more
         doubtful=True,
     )

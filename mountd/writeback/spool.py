@@ -10,6 +10,7 @@ import os
 import secrets
 from typing import TYPE_CHECKING
 
+from mountd import crash
 from mountd.data import disk
 from mountd.errors import Corrupt, from_os_error
 
@@ -34,6 +35,7 @@ class Spool:
         name = secrets.token_hex(16)
         try:
             os.link(file, self.path(name))
+            crash.point("spool-linked")
             _sync(self.path(name))
             _sync(self._folder)
         except OSError as exc:
@@ -62,6 +64,7 @@ class Spool:
     def finish(self, descriptor: int) -> None:
         """Make a file durable and close it."""
         try:
+            crash.point("spool-written")
             os.fsync(descriptor)
             _sync(self._folder)
         except OSError as exc:

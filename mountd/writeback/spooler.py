@@ -102,6 +102,7 @@ class Spooler:
                 # What only the change before has is copied as well: the two must not depend on each other.
                 taken = [gap for span in _here(earlier, change.size) for gap in lacking(spans, *span)]
                 change.base, change.under = earlier.base, earlier.version if earlier.base is not None else ABSENT
+                change.base_since = earlier.base_since
             elif earlier is None and content.base is not None:
                 change.base = self._backlog.real(content.base)
             change.spans = _joined([*spans, *taken])

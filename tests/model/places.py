@@ -51,17 +51,17 @@ class Mounted(Disk):
 
     features = FEATURES
     shared = True
-    freshness = "0"
+    options = ("--freshness", "0")
 
     def __init__(self, host, store):
         self._host, self.store = host, store
-        self._mount = host.mount(store, "--freshness", self.freshness)
+        self._mount = host.mount(store, *self.options)
         super().__init__(self._mount.path)
 
     def remount(self):
         """Unmount and mount again, which forgets whatever is not in the store."""
         self._mount.unmount()
-        self._mount = self._host.mount(self.store, "--freshness", self.freshness)
+        self._mount = self._host.mount(self.store, *self.options)
 
     def objects(self, prefix):
         """Return {key below `prefix`: bytes} as another client sees it; directories that lie there end in a slash."""
@@ -87,7 +87,7 @@ class Alone(Mounted):
     """
 
     shared = False
-    freshness = "inf"
+    options = ("--freshness", "inf")
     prepared = {"a/b": b"hello", "b": b"good bye"}
 
     def fresh(self):
@@ -101,7 +101,17 @@ class Alone(Mounted):
         self._mount.unmount()
         for number, (path, data) in itertools.product(numbers, self.prepared.items()):
             self.store.put(f"{number:04}/{path}", data)
-        self._mount = self._host.mount(self.store, "--freshness", self.freshness)
+        self._mount = self._host.mount(self.store, *self.options)
+
+
+class WriteBack(Alone):
+    """The same in write-back mode; the other client looks when what was acknowledged has arrived."""
+
+    options = ("--freshness", "inf", "--write-back")
+
+    def objects(self, prefix):
+        self._host.run("sync")
+        return super().objects(prefix)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from mountd.stores.registry import Registry
 from mountd.stores.store import StoreConfig
 from tests.objects.services import Service
 from tests.proxy import proxied
+from tests.writeback.conftest import open_deferral
 
 SETTINGS = MountSettings.merge({"request_deadline": 20, "retry_budget": 5})
 KINDS = [
@@ -32,6 +33,8 @@ KINDS = [
     "fsspec-local",
     "webdav",
     "custom",
+    "pending",
+    "overlaid",
 ]
 
 
@@ -94,6 +97,9 @@ async def store(kind, config_of, request, tmp_path):
     async with contextlib.AsyncExitStack() as stack:
         if kind == "memory":
             yield MemoryStore()
+        elif kind in ("pending", "overlaid"):
+            opening = open_deferral(tmp_path, MemoryStore(), write_back=kind == "pending")
+            yield (await stack.enter_async_context(opening)).store
         elif kind == "given":
             yield await stack.enter_async_context(scratch(request.config))
         else:
