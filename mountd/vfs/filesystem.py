@@ -119,7 +119,14 @@ class FileSystem:
         else:
             self.attributes = kept = NativeAttributes(store, journal, failures)
             self.keeper = NativeKeeper(native, kept, self.nodes, journal=journal, failures=failures)
-        self.namespace = Namespace(store, self.nodes, self.keeper, freshness=settings.freshness, nursery=nursery)
+        self.namespace = Namespace(
+            store,
+            self.nodes,
+            self.keeper,
+            freshness=settings.freshness,
+            nursery=nursery,
+            pending=deferral.backlog.pending if deferral is not None else None,
+        )
         self.files = Files(
             store,
             self.namespace,

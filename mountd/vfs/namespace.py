@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from mountd.errors import MountdError, NotADirectory, NotFound
-from mountd.objects.interface import Key, ObjectInfo, ObjectStore
+from mountd.errors import MountdError, NotADirectory, NotFound, Unavailable
+from mountd.objects.interface import ABSENT, Key, ObjectInfo, ObjectStore
 from mountd.vfs.catalog import raw_of
 from mountd.vfs.lister import Lister, settled
 from mountd.vfs.names import child_key, is_twin, plain
 from mountd.vfs.nodes import NEVER, Directory, Entry, File, Node
 from mountd.vfs.sidecar import is_hidden
 from mountd.writeback.parallel import gather
+from mountd.writeback.pending import Pending
 
 if TYPE_CHECKING:
     from mountd.vfs.catalog import Fact
@@ -54,11 +55,20 @@ class Namespace:
     Args:
         keeper: makes nodes with their attributes.
         freshness: seconds for which an answer of the store is taken to hold.
+        pending: what this machine has acknowledged and the store does not have.
     """
 
     def __init__(
-        self, store: ObjectStore, nodes: NodeTable, keeper: Keeper, *, freshness: float, nursery: trio.Nursery
+        self,
+        store: ObjectStore,
+        nodes: NodeTable,
+        keeper: Keeper,
+        *,
+        freshness: float,
+        nursery: trio.Nursery,
+        pending: Pending | None = None,
     ) -> None:
+        self._pending = pending if pending is not None else Pending()
         self._store = store
         self.nodes = nodes
         self.keeper = keeper
@@ -171,7 +181,7 @@ class Namespace:
         """Return what is known well enough, or `None`."""
         now = trio.current_time()
         entry = directory.entries.get(name)
-        if entry is not None and (_local(entry.node) or entry.checked + self.freshness > now):
+        if entry is not None and (self._is_ours(directory, name, entry.node) or entry.checked + self.freshness > now):
             self._ahead_of_need(directory, now)
             return entry
         catalog, listing = directory.catalog, directory.listing
@@ -204,6 +214,16 @@ class Namespace:
             return  # whoever needs the listing will ask again and get the error
 
     async def _ask(self, directory: Directory, name: bytes) -> Known:
+        started = trio.current_time()
+        try:
+            return await self._ask_store(directory, name)
+        except Unavailable:
+            kept = self._pending.latest(child_key(directory.key, name))
+            if kept is None or kept.leaves == ABSENT:
+                raise
+            return self._reconcile(directory, name, kept.info, started)
+
+    async def _ask_store(self, directory: Directory, name: bytes) -> Known:
         listing = directory.listing
         pages = self.lister.pages(directory)
         # A listing that takes longer than it holds would be asked for again and again.
@@ -277,7 +297,7 @@ class Namespace:
             if not isinstance(fact, Missing) and not is_twin(name):
                 return self._catalogued(directory, name, fact, at)
             entry = directory.entry(name)
-        if entry.changed >= at or entry.checked >= at or _local(entry.node):
+        if entry.changed >= at or entry.checked >= at or self._is_ours(directory, name, entry.node):
             return entry
         if isinstance(fact, Missing):
             self._lose(entry.node, directory, name)
@@ -312,7 +332,7 @@ class Namespace:
         found = {
             name
             for name, entry in directory.entries.items()
-            if entry.node is not None and (_local(entry.node) or entry.changed >= listing.at)
+            if entry.node is not None and (self._is_ours(directory, name, entry.node) or entry.changed >= listing.at)
         }
         if listing.catalog is catalog:
             found |= {catalog.name(slot) for slot in catalog.slots(since=listing.end)}
@@ -340,7 +360,11 @@ class Namespace:
             return known.node
         return None if known is None else self.shown(directory, name, known)
 
-
-def _local(node: Node | None) -> bool:
-    """Whether what this mount has of the node goes before what the store says."""
-    return isinstance(node, File) and node.dirty and not node.unlinked
+    def _is_ours(self, directory: Directory, name: bytes, node: Node | None) -> bool:
+        """Whether what this mount has of a name goes before what the store says."""
+        if not isinstance(node, File) or node.unlinked:
+            return False
+        if node.dirty or not len(self._pending):
+            return node.dirty
+        info = node.info_at(directory, name)
+        return info is not None and self._pending.made(info.key, info.version) is not None

@@ -1,0 +1,161 @@
+"""`mountd mount --write-back`: what is acknowledged, when it is stored, and what a dead daemon leaves."""
+
+import errno
+import os
+import time
+
+import pytest
+
+from tests.proxy import answered, any_request, delayed, proxied, s3_error
+
+MiB = 1 << 20
+
+
+@pytest.fixture
+def mounted(host, s3_store):
+    """A bucket mounted in write-back mode."""
+    return host.mount(s3_store, "--write-back")
+
+
+def until(condition, seconds=30):
+    """Wait until something holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.05)
+
+
+def pending(mount):
+    """Return {path: what is pending of it}."""
+    return {each["path"]: each["change"] for each in mount.status()["pending"]}
+
+
+def test_close_returns_before_the_store_has_it_and_sync_after(mounted, s3_store):
+    """[back-seen] [back-fsync] [back-gathers]"""
+    (mounted / "a").write_bytes(b"hello")
+    assert (mounted / "a").read_bytes() == b"hello"
+    assert pending(mounted) == {"a": "put"}
+    assert os.getxattr(mounted / "a", "user.mountd.state") == b"pending"
+    assert s3_store.keys() == []
+    mounted.host.run("sync", mounted / "a")
+    assert s3_store.get("a") == b"hello"
+    assert pending(mounted) == {}
+    assert os.getxattr(mounted / "a", "user.mountd.state") == b"cached"
+
+
+def test_the_store_follows_by_itself(mounted, s3_store):
+    """Without anybody waiting. [back-crash]"""
+    (mounted / "a").write_bytes(b"hello")
+    until(lambda: s3_store.keys() == ["a"])
+
+
+def test_fsync_waits_for_the_store(mounted, s3_store):
+    """Of a file, and of a directory for everything below it. [back-fsync]"""
+    (mounted / "d").mkdir()
+    (mounted / "d" / "a").write_bytes(b"first")
+    with open(mounted / "b", "wb") as file:
+        file.write(b"synced")
+        file.flush()
+        os.fsync(file.fileno())
+        assert s3_store.get("b") == b"synced"
+    (mounted / "d" / "c").write_bytes(b"more")
+    folder = os.open(mounted / "d", os.O_RDONLY)
+    os.fsync(folder)
+    os.close(folder)
+    assert (s3_store.get("d/a"), s3_store.get("d/c")) == (b"first", b"more")
+
+
+@pytest.mark.parametrize("size", [0, 5, 200_000, 20 * MiB])
+def test_what_was_acknowledged_survives_the_daemon(mounted, s3_store, size):
+    """Killed before anything was sent; the next daemon shows it, and the store gets it. [back-crash] [back-seen]"""
+    data = os.urandom(size)
+    (mounted / "a").write_bytes(data)
+    (mounted / "d").mkdir()
+    os.rename(mounted / "a", mounted / "d" / "b")
+    mounted.kill()
+    assert s3_store.keys() == []
+    mounted.host.run("mount", "store", mounted.path, "--write-back")
+    assert (mounted / "d" / "b").read_bytes() == data
+    assert not (mounted / "a").exists()
+    assert "acknowledged" in "".join(mounted.host.status()[0]["recovered"])
+    mounted.host.run("sync")
+    assert [key for key in s3_store.keys() if "mountd" not in key] == ["d/b"]
+    assert s3_store.get("d/b") == data
+
+
+def test_what_cancels_out_is_not_sent(host, s3_store):
+    """[back-cancelled]"""
+    mounted = host.mount(s3_store, "--write-back", "--attributes", "off")
+    (mounted / "warm").write_bytes(b"")
+    mounted.host.run("sync")
+    with mounted.counting() as sent:
+        (mounted / "temporary").write_bytes(b"1")
+        os.unlink(mounted / "temporary")
+        (mounted / "partial").write_bytes(b"2" * 100_000)
+        os.rename(mounted / "partial", mounted / "whole")
+        (mounted / "d").mkdir()
+        (mounted / "d").rmdir()
+        mounted.host.run("sync")
+    assert {name: count for name, count in sent.items() if name in ("put", "copy", "delete")} == {"put": 1}
+
+
+def test_a_part_that_is_changed_is_all_that_is_sent(mounted, s3_store):
+    """Of an object that is in the store. [back-parts]"""
+    data = bytearray(os.urandom(24 * MiB))
+    s3_store.put("big", bytes(data))
+    before = mounted.status()["traffic"].get("sent", 0)
+    with open(mounted / "big", "r+b") as file:
+        file.seek(12 * MiB)
+        file.write(b"edit")
+    data[12 * MiB : 12 * MiB + 4] = b"edit"
+    mounted.host.run("sync")
+    assert s3_store.get("big") == data
+    assert mounted.status()["traffic"]["sent"] - before < 10 * MiB
+
+
+def test_what_is_sent_is_what_was_closed(host, s3_server, s3_store):
+    """A file that is changed while it is sent: the store has one closed state or the other. [back-one-state]"""
+    with proxied(s3_server.endpoint) as proxy:
+        s3_store.options = s3_store.options | {"endpoint_url": proxy.endpoint}
+        mount = host.mount(s3_store, "--write-back")
+        first = bytearray(os.urandom(24 * MiB))
+        (mount / "big").write_bytes(first)
+        slow = proxy.on(lambda request: "partNumber" in request.query, delayed(1.0), times=3)
+        waiting = host.start("sync", mount / "big")
+        until(lambda: slow.seen)
+        second = first[:]
+        with open(mount / "big", "r+b") as file:
+            for at in range(0, len(second), 5 * MiB):
+                file.seek(at)
+                file.write(b"changed")
+                second[at : at + 7] = b"changed"
+        states = [b""]
+        while waiting.poll() is None or states[-1] != second:
+            found = s3_store.get("big") if s3_store.keys() else b""
+            assert found in (b"", first, second)
+            states += [found] if found != states[-1] else []
+        assert states == [b"", first, second]
+        host.close()
+
+
+def test_a_store_out_of_reach_is_waited_for(host, s3_server, s3_store):
+    """Writers do not notice; status tells; when it is back, work goes on. [back-retries] [back-fsync] [back-seen]"""
+    with proxied(s3_server.endpoint) as proxy:
+        s3_store.options = s3_store.options | {"endpoint_url": proxy.endpoint}
+        (host.folder / "config" / "mountd").mkdir(parents=True)
+        (host.folder / "config" / "mountd" / "config.toml").write_text('[mount]\nretry_budget = "0.5s"\n')
+        mount = host.mount(s3_store, "--write-back", "--freshness", "inf")
+        os.listdir(mount.path)  # names that are not known need the store
+        proxy.on(any_request, answered(s3_error(503, "SlowDown")))
+        (mount / "a").write_bytes(b"1")
+        os.rename(mount / "a", mount / "b")
+        (mount / "c").write_bytes(b"2")
+        with open(mount / "c", "r+b") as file, pytest.raises(OSError, match=r".") as refused:
+            os.fsync(file.fileno())
+        assert refused.value.errno == errno.EIO
+        until(lambda: all(each["error"] for each in mount.status()["pending"][:1]))
+        assert pending(mount) == {"b": "put", "c": "put"}
+        assert (mount / "b").read_bytes() == b"1"
+        proxy.clear()
+        until(lambda: s3_store.keys() == ["b", "c"], 90)
+        host.close()
