@@ -56,25 +56,22 @@ async def run(steps):
     inner, model = Watched(), {}
     with tempfile.TemporaryDirectory() as folder:
         left = list(steps)
-        while True:
+        while left:
             async with open_deferral(Path(folder), inner) as deferral:
                 assert await contents(deferral.store) == model
-                while left:
-                    step = left.pop(0)
-                    if step[0] == "restart":
-                        break
-                    if step[0] == "sync":
+                while left and (step := left.pop(0)) != ("restart",):
+                    if step == ("sync",):
                         await deferral.drainer.barrier(Key(""))
                         assert inner.contents() == model
                     else:
                         await act(deferral.store, model, *step)
                     assert await contents(deferral.store) == model
-                else:
-                    await deferral.drainer.barrier(Key(""))
-                    assert not len(deferral.backlog.pending)
-                    assert not list((Path(folder) / "spool").iterdir())
-                    assert inner.contents() == model
-                    return
+        async with open_deferral(Path(folder), inner) as deferral:
+            await deferral.drainer.barrier(Key(""))
+            assert inner.contents() == model
+        async with open_deferral(Path(folder), inner) as deferral:
+            assert not len(deferral.backlog.pending)
+            assert not list((Path(folder) / "spool").iterdir())
 
 
 @settings(max_examples=150, deadline=None)
