@@ -192,7 +192,12 @@ class Overlay:
         elif made.kind is Kind.PUT and self._pending.can_move(
             made
         ):  # its bytes need not go to the store under a name that they no longer have
-            return change, await self._backlog.twin(made, change)
+            try:
+                return change, await self._backlog.twin(made, change)
+            except MountdError:
+                if made in self._pending:
+                    raise
+            return await self._copied(source, target, expect, match=match)  # it has just arrived
         return change, None
 
     async def delete(self, key: Key, *, expect: Version | None = None) -> None:
