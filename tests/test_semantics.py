@@ -1,4 +1,7 @@
-"""`docs/semantics.md` says what each call promises, `docs/stores.md` what stores do; tests quote the sentences' ids."""
+"""`docs/semantics.md` says what each call promises, `docs/stores.md` what stores do, `docs/durability.md` what is safe.
+
+Tests quote the sentences' ids.
+"""
 
 import re
 from pathlib import Path
@@ -6,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("semantics.md", "stores.md")
+PAGES = ("semantics.md", "stores.md", "durability.md")
 PROMISE = re.compile(r"`\[([a-z0-9-]+)\]`$", re.MULTILINE)
 QUOTE = re.compile(r"\[([a-z0-9]+(?:-[a-z0-9]+)+|freshness|noatime|anonymous|portal|renewed|revoked)\]")
 
@@ -42,9 +45,10 @@ def test_every_quote_is_of_a_sentence_that_is_there():
     assert [(quote, path) for quote, path in quotes() if quote not in known] == []
 
 
-def test_every_promise_of_stores_is_quoted():
-    """What is said of stores is held by a test."""
-    assert set(promises("stores.md")) - {quote for quote, _ in quotes()} == set()
+@pytest.mark.parametrize("page", ["stores.md", "durability.md"])
+def test_every_promise_is_quoted(page):
+    """What is said of stores, and of what is safe, is held by a test."""
+    assert set(promises(page)) - {quote for quote, _ in quotes()} == set()
 
 
 def test_the_promises_that_people_build_on_are_quoted():

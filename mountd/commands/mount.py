@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from mountd.stores.store import StoreConfig
 
 DEFAULT_TIMEOUT = 60.0
+# Lines of `mountd status` about what is pending, for each mount.
+PENDING_SHOWN = 20
 
 
 @click.command(short_help="Mount a store at a local path.")
@@ -71,8 +73,11 @@ def mount(store: str | None, mount_point: Path | None, foreground: bool, if_need
         return _serve(config, target, settings)
     record = launch.start(config, target, settings)
     _welcome(record)
-    for line in client.ask(record, "status")["weaknesses"]:
+    state = client.ask(record, "status")
+    for line in [*state["recovered"], *state["weaknesses"]]:
         click.echo(f"Note: {line}")
+    if settings.write_back and not state["write_back"]:
+        click.echo("Note: write-back changes nothing here: the store's folder is on this machine")
     return None
 
 
@@ -213,8 +218,12 @@ def _row(state: dict[str, Any]) -> tuple[str, ...]:
 def _details(state: dict[str, Any]) -> None:
     for line in state["recovered"]:
         click.echo(f"{state['store']}: {line}")
-    for pending in state["pending"]:
+    for pending in state["pending"][:PENDING_SHOWN]:
         error = f": {pending['error']}" if pending["error"] else ""
-        click.echo(f"{state['store']}: not in the store yet: {pending['path']}{error}")
+        what = {"put": "", "copy": " (copy)", "delete": " (removal)"}[pending["change"]]
+        click.echo(f"{state['store']}: not in the store yet: {pending['path']}{what}{error}")
+    if state["pending_changes"] > PENDING_SHOWN:
+        size = units.format_size(state["pending_bytes"])
+        click.echo(f"{state['store']}: {state['pending_changes']} changes ({size}) are not in the store yet")
     for failure in state["errors"][-5:]:
         click.echo(f"{state['store']}: error: {failure['message']}")

@@ -160,7 +160,7 @@ class Service:
             "pid": self.record.pid,
             "uptime": time.time() - self._started,
             "read_only": self._settings.read_only,
-            "write_back": self._settings.write_back,
+            "write_back": self._fs.write_back,
             "freshness": self._settings.freshness,
             "cache": {"bytes": state.cache_bytes, "limit": state.cache_limit},
             "nodes": state.nodes,

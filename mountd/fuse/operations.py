@@ -160,7 +160,7 @@ class Operations(pyfuse3.Operations):
 
     @reply
     async def flush(self, fh: int) -> None:
-        await self._fs.files.flush(self._fs.files.node(fh))
+        await self._fs.files.close(fh)
 
     @reply
     async def fsync(self, fh: int, datasync: bool) -> None:

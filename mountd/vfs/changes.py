@@ -73,7 +73,7 @@ class Changes:
             node = self._namespace.nodes.file(directory, name, info)
             self._own(node, directory, mode=mode, uid=uid, gid=gid)
             self._appeared(directory, name, node)
-            handle = self._files.attach(node)
+            handle = self._files.attach(node, flags)
             if info is None:
                 self._files.created(node)
             else:

@@ -87,6 +87,7 @@ class Files:
         self._uploader = uploader
         self._failed = failed
         self._handles: dict[int, File] = {}
+        self._writing: set[int] = set()
         self._last_handle = 0
         self._errors: dict[File, str | None] = {}
         # One buffer serves all reads: it is filled and handed to the kernel without an await in between.
@@ -106,15 +107,23 @@ class Files:
             raise Stale(f"{node.key}: replaced or removed by somebody else")
         if flags & os.O_TRUNC:
             await self.truncate(node, 0, opened=True)
-        return self.attach(node)
+        return self.attach(node, flags)
 
-    def attach(self, node: File) -> int:
+    def attach(self, node: File, flags: int) -> int:
         """Return a handle for a node that is known to be current."""
         self.content(node)
         node.opens += 1
         self._last_handle += 1
         self._handles[self._last_handle] = node
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            self._writing.add(self._last_handle)
         return self._last_handle
+
+    async def close(self, handle: int) -> None:
+        """A descriptor of a handle is closed: `flush`, but whoever only reads need not hear what became of writes."""
+        node = self.node(handle)
+        if node.dirty or handle in self._writing:
+            await self.flush(node)
 
     def content(self, node: File) -> Content:
         """Return the node's bytes on this machine."""
@@ -293,6 +302,7 @@ class Files:
     async def release(self, handle: int) -> None:
         """Close a handle. What is dirty still, because a flush failed or was never asked for, is tried once more."""
         node = self._handles.pop(handle)
+        self._writing.discard(handle)
         node.opens -= 1
         if node.opens:
             return

@@ -150,6 +150,11 @@ class FileSystem:
         self.renames = Renames(store, self.namespace, self.files, changes=self.changes, journal=journal)
         self.directories = Directories(self.namespace)
 
+    @property
+    def write_back(self) -> bool:
+        """Whether changes are acknowledged before the store has them."""
+        return self._deferral is not None and self._deferral.deferred
+
     def node(self, ino: int) -> Node:
         """Return a node by number, made to be kept. Raises Stale when it is not known (any more)."""
         node = self.nodes.get(Ino(ino))
