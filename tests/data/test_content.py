@@ -322,7 +322,7 @@ class SmallDisk:
         return self.path
 
     def __exit__(self, *exc):
-        subprocess.run(["umount", self.path], check=True)
+        subprocess.run(["umount", "-l", self.path], check=True)  # a test that fails leaves its file open
 
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk takes root")
