@@ -17,6 +17,7 @@ import trio
 from mountd import units
 from mountd.config import Folders
 from mountd.daemon import lock, mountpoint, records
+from mountd.daemon.cache import cache_commands
 from mountd.daemon.control import Control
 from mountd.daemon.records import MountRecord
 from mountd.errors import EXIT_PENDING, MountdError, UserError
@@ -103,7 +104,8 @@ class Service:
 
     async def run(self, ready: Callable[[MountRecord], None]) -> None:
         """Serve until the mount is gone and what was written is stored, as far as that is possible in time."""
-        control = Control({"status": self._status, "sync": self._sync, "unmount": self._unmount})
+        own = {"status": self._status, "sync": self._sync, "unmount": self._unmount}
+        control = Control(own | cache_commands(self._fs))
         async with trio.open_nursery() as answers:
             async with trio.open_nursery() as nursery:
                 await nursery.start(partial(control.serve, self.record.socket, answers=answers))

@@ -40,6 +40,11 @@ def span(number: int, size: int) -> Span:
     return Span(number * BLOCK, min(size, (number + 1) * BLOCK))
 
 
+def length(number: int, size: int) -> int:
+    """Return how many bytes block `number` has in a file of `size` bytes."""
+    return min(size, (number + 1) * BLOCK) - number * BLOCK
+
+
 def cut(start: int, end: int) -> Iterator[Span]:
     """Yield `[start, end)` block by block."""
     while start < end:

@@ -12,11 +12,12 @@ import os
 import time
 import uuid
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import trio
 
+from mountd.data import blocks
 from mountd.data.content import Content
 from mountd.errors import MountdError
 from mountd.objects.interface import Key, MiB, ObjectInfo, Version
@@ -54,6 +55,7 @@ class Index(Protocol):
     def remove(self, ids: Sequence[str]) -> None: ...
     def oldest(self, count: int) -> list[tuple[str, int]]: ...
     def total(self) -> int: ...
+    def after(self, id: str, count: int) -> list[Saved]: ...
     def ids(self) -> set[str]: ...
 
 
@@ -67,7 +69,7 @@ class Cache:
 
     def __init__(self, folder: Path, index: Index, *, limit: int) -> None:
         self.limit = limit
-        self._folder = folder
+        self.folder = folder
         self._index = index
         self._bytes = index.total()
         self._live: dict[str, Content] = {}
@@ -98,7 +100,7 @@ class Cache:
         return self._adopt(self._content(uuid.uuid4().hex, None))
 
     def _content(self, name: str, info: ObjectInfo | None, *, checks: dict[int, int] | None = None) -> Content:
-        folder = self._folder / name[:2]
+        folder = self.folder / name[:2]
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # somebody may have deleted everything
         size = info.size if info else 0
         return Content(folder / name, base=info, size=size, ledger=self, checks=checks)
@@ -132,6 +134,57 @@ class Cache:
         self._live.pop(content.path.name, None)
         self._unsaved.pop(content.path.name, None)
         content.discard()
+
+    def contents(self) -> list[Content]:
+        """Return the contents that are known to the mount, or that the index has not noted yet."""
+        return list((self._unsaved | self._live).values())
+
+    def resting(self, after: str) -> list[Saved]:
+        """Return some of the rows of the index whose contents nobody uses, those with greater ids; none at the end."""
+        while rows := self._index.after(after, 256):
+            after = rows[-1].id
+            found = [row for row in rows if self._rests(row.id)]
+            if found:
+                return found
+        return []
+
+    def _rests(self, name: str) -> bool:
+        return name not in self._live and name not in self._unsaved
+
+    def lost(self, saved: Saved, damaged: set[int]) -> int:
+        """Drop blocks of a content that rests; return how many bytes those were."""
+        if not self._rests(saved.id):  # it was opened meanwhile, and compares what is read by itself
+            return 0
+        checks = {number: check for number, check in saved.checks.items() if number not in damaged}
+        gone = saved.bytes - sum(blocks.length(number, saved.info.size) for number in checks)
+        if checks:
+            self._index.save([replace(saved, checks=checks, bytes=saved.bytes - gone)])
+        else:
+            self._forget([saved.id])
+        self._bytes -= gone
+        log.warning("%s: the local disk has damaged %d bytes; the store is asked for them again", saved.info.key, gone)
+        return gone
+
+    def _forget(self, names: Sequence[str]) -> None:
+        for name in names:
+            self.path(name).unlink(missing_ok=True)
+        self._index.remove(names)
+
+    def files(self) -> int:
+        """Return how many files have bytes here."""
+        return len(self._index.ids() | {content.path.name for content in self.contents() if content.extents})
+
+    async def clear(self) -> None:
+        """Delete what the store has too, but for what is in use at this very moment."""
+        await self.save()
+        while rows := self.resting(""):
+            self._forget([row.id for row in rows])
+            self._bytes -= sum(row.bytes for row in rows)
+            await trio.lowlevel.checkpoint()
+        for content in self.contents():
+            if content.extents and content.evictable and content.base is not None:
+                content.evict(0, content.size)
+                self._index.remove([content.path.name])
 
     def used(self, content: Content, start: int, end: int) -> None:
         """See `content.Ledger`."""
@@ -180,8 +233,8 @@ class Cache:
         for name, size in self._index.oldest(64):
             if freed >= amount:
                 break
-            if name not in self._live and name not in self._unsaved:
-                self._path(name).unlink(missing_ok=True)
+            if self._rests(name):
+                self.path(name).unlink(missing_ok=True)
                 freed += size
                 gone.append(name)
         self._index.remove(gone)
@@ -216,7 +269,7 @@ class Cache:
 
         def sweep() -> None:
             known = self._index.ids()
-            for path in self._folder.glob("??/*"):
+            for path in self.folder.glob("??/*"):
                 # The margin: a file's times come from a coarser clock, and files of this run must never be swept.
                 if path.name not in known and path.stat().st_ctime < self._started - 60:
                     path.unlink(missing_ok=True)
@@ -229,8 +282,9 @@ class Cache:
             self.leave(content)
         await self.save()
 
-    def _path(self, name: str) -> Path:
-        return self._folder / name[:2] / name
+    def path(self, name: str) -> Path:
+        """Return where a backing file lies."""
+        return self.folder / name[:2] / name
 
 
 async def _again_and_again(work: Callable[[], Awaitable[None]]) -> None:

@@ -11,6 +11,7 @@ no lock; eviction keeps away from a content that has one under way (`readers`).
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from typing import TYPE_CHECKING, Protocol
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from mountd.data.sums import Claim
     from mountd.objects.interface import Buffer, ObjectInfo
+
+log = logging.getLogger(__name__)
 
 # Up to this size a copy to or from the page cache takes less time than handing it to a thread and back.
 INLINE = 64 * 1024
@@ -59,6 +62,7 @@ class Content:
         readers: how many reads of the backing file are under way in threads.
         pinned: keep every byte here, because the store no longer has it.
         original: descriptor of the store's own file, where the store is a folder of this machine; see `inplace`.
+        dropped: how many bytes have turned out damaged and were dropped, because the store has them.
         watchers: called with `(start, end)` whenever bytes change.
     """
 
@@ -78,6 +82,7 @@ class Content:
         self.settled = 0 if base else -1  # a new file, though empty, is something the store lacks
         self.readers = 0
         self.pinned = False
+        self.dropped = 0
         self.extents = ExtentMap()
         self.watchers: set[Callable[[int, int], None]] = set()
         self._sums = Sums(checks, size)
@@ -96,6 +101,11 @@ class Content:
     def dirty(self) -> bool:
         """Whether the store lacks something."""
         return self.generation != self.settled
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the backing file is open."""
+        return self._fd is not None
 
     @property
     def evictable(self) -> bool:
@@ -180,9 +190,13 @@ class Content:
 
     def _drop_damaged(self, numbers: set[int]) -> None:
         expendable = set(self._expendable(numbers))
+        before = self.extents.total()
         for number in expendable:
             self._sums.forget(*blocks.span(number, self.size))
             self._set(*blocks.span(number, self.size), None)
+        if expendable:
+            self.dropped += before - self.extents.total()
+            log.warning("%s: the local disk has damaged it; the store is asked for it again", self.path)
         self._sums.damaged |= numbers
         self._sums.damaged -= expendable
 

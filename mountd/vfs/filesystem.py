@@ -336,6 +336,13 @@ class FileSystem:
             errors=self._failures.recent(),
         )
 
+    def damaged(self, backing_file: Path, amount: int) -> str:
+        """Note that `amount` bytes which only this machine has are damaged; return the name of the file."""
+        names = (node.key for node, _ in self.files.pending() if node.content and node.content.path == backing_file)
+        name = next(names, str(backing_file))
+        self._failures.add(f"{name}: the local disk has damaged {amount} bytes that are not in the store")
+        return name
+
     async def retry_forever(self) -> None:
         """Try files again that nobody has open and that could not be stored."""
         delay = RETRY_FIRST

@@ -117,6 +117,15 @@ class Journal:
         with self._use():
             return self._db.execute("SELECT id, bytes FROM blobs ORDER BY used LIMIT ?", (count,)).fetchall()
 
+    def after(self, id: str, count: int) -> list[Saved]:
+        """Return up to `count` backing files with greater ids, by id."""
+        with self._use():
+            rows = self._db.execute(
+                "SELECT id, key, size, mtime_ns, version, checks, bytes FROM blobs WHERE id > ? ORDER BY id LIMIT ?",
+                (id, count),
+            ).fetchall()
+        return [Saved(i, ObjectInfo(key, *info), _unpack(checks), amount) for i, key, *info, checks, amount in rows]
+
     def total(self) -> int:
         """Return the bytes of all backing files."""
         with self._use():
