@@ -56,6 +56,7 @@ def test_damaged_bytes_that_are_not_stored_are_never_stored(mount, s3_store, siz
         with pytest.raises(OSError) as failed:
             os.fsync(file.fileno())
         assert failed.value.errno == errno.EIO
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         with pytest.raises(OSError) as failed:
             os.pread(file.fileno(), 10, size - BLOCK // 2)
         assert failed.value.errno == errno.EIO
