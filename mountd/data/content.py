@@ -96,11 +96,17 @@ class Content:
         self._replaced: list[int] = []
         self._mutex = trio.Lock()
         self._snapshot: Snapshot | None = None
+        self._refused = ExtentMap()
 
     @property
     def dirty(self) -> bool:
         """Whether the store lacks something."""
-        return self.generation != self.settled
+        return self.generation != self.settled or self.refused
+
+    @property
+    def refused(self) -> bool:
+        """Whether the local disk did not take a write, and nobody has written there since: the file is not whole."""
+        return bool(self._refused)
 
     @property
     def is_open(self) -> bool:
@@ -218,9 +224,13 @@ class Content:
         """Put `data` at `offset`; the file grows where needed. Raises NoSpace."""
         end = offset + len(data)
         async with self._exclusive():
+            # The kernel has told the program that this is written, and has no other way to take it back than an error
+            # at the end: until it is written again, the file must not be stored.
+            self._refused.set(offset, end, 1)
             if offset > self.size:
                 await self._grow(offset)
             await self._change(offset, end, lambda fd: disk.write_all(fd, data, offset), data)
+            self._refused.set(offset, end, None)
             self._set(offset, end, State.DIRTY)
             self.size = max(self.size, end)
         self._ledger.used(self, offset, end)
@@ -234,6 +244,7 @@ class Content:
                 await self._change(size, self.size, lambda fd: os.ftruncate(fd, size))
                 self._set(size, self.size, None)
                 self.size = size
+            self._refused.truncate(size)
 
     async def _grow(self, size: int) -> None:
         # A hole of the sparse file reads as zeros; making it dirty is what says that these zeros are meant.
@@ -322,10 +333,11 @@ class Content:
                 self._ledger.used(self, span.start, span.end)
 
     async def freeze(self) -> Snapshot:
-        """Take the snapshot that an upload works from; at most one at a time."""
+        """Take the snapshot that an upload works from; at most one at a time. Raises NoSpace as `require_whole`."""
         async with self._exclusive():
             if self._snapshot is not None:
                 raise RuntimeError("a snapshot is already held")
+            self.require_whole()
             self._snapshot = Snapshot(
                 generation=self.generation, size=self.size, frozen=self.extents.copy(), folder=self.path.parent
             )
@@ -366,6 +378,11 @@ class Content:
             return data, missing, broken
 
         return collect
+
+    def require_whole(self) -> None:
+        """Raise NoSpace where the local disk did not take all that was written."""
+        for run in self._refused:
+            raise NoSpace(f"the local disk had no room for {run.end - run.start} bytes at byte {run.start}")
 
     def settle(self, snapshot: Snapshot, info: ObjectInfo) -> None:
         """The store now holds the snapshot as `info`: what has not changed since is clean."""
@@ -436,6 +453,7 @@ class Content:
         await self.scrub()
         self._require_sound(0, self.size)
         async with self._exclusive():
+            self.require_whole()
             if generation != self.generation or self._snapshot is not None or not self.extents.covers(0, self.size):
                 return None
             descriptor = self._file()
