@@ -97,7 +97,7 @@ class Service:
         self._settings = settings
         self._opened = opened
         self._fs = fs
-        self._started = time.time()
+        self._started = time.monotonic()
         self._gone = trio.Event()
         socket = Folders.of_this_user().runtime / f"{order.store.state_name}.socket"
         self.record = MountRecord(order.store.name, order.store.root, order.mount_point, os.getpid(), socket)
@@ -160,7 +160,7 @@ class Service:
             "flavor": self._order.store.flavor,
             "mount_point": str(self.record.mount_point),
             "pid": self.record.pid,
-            "uptime": time.time() - self._started,
+            "uptime": time.monotonic() - self._started,
             "read_only": self._settings.read_only,
             "freshness": self._settings.freshness,
             "cache": {"bytes": state.cache_bytes, "limit": state.cache_limit},

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 import uuid
 from collections import OrderedDict
 from dataclasses import dataclass, replace
@@ -77,7 +76,7 @@ class Cache:
         self._unsaved: dict[str, Content] = {}
         self._over = trio.Event()
         self._to_save = trio.Event()
-        self._started = time.time()
+        self._made: set[str] | None = set()  # what this run has made, until what earlier ones left is swept away
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @property
@@ -90,10 +89,17 @@ class Cache:
         for content in self._unsaved.values():
             if content.base == info and content.path.name not in self._live:
                 return self._adopt(content)
-        saved = self._index.find(info.key, info.version)
+        saved = self._find(info)
         if saved is not None and saved.info.size == info.size and saved.id not in self._live:
             return self._adopt(self._content(saved.id, info, checks=saved.checks))
         return self._adopt(self._content(uuid.uuid4().hex, info))
+
+    def _find(self, info: ObjectInfo) -> Saved | None:
+        try:
+            return self._index.find(info.key, info.version)
+        except MountdError as exc:
+            log.warning("the local cache is in trouble: %s", exc)
+            return None
 
     def create(self) -> Content:
         """Return an empty content that the store has no object for."""
@@ -102,6 +108,8 @@ class Cache:
     def _content(self, name: str, info: ObjectInfo | None, *, checks: dict[int, int] | None = None) -> Content:
         folder = self.folder / name[:2]
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # somebody may have deleted everything
+        if self._made is not None:
+            self._made.add(name)
         size = info.size if info else 0
         return Content(folder / name, base=info, size=size, ledger=self, checks=checks)
 
@@ -262,25 +270,34 @@ class Cache:
             if content.base is base and not content.dirty:
                 rows.append(Saved(name, base, checks, content.extents.total()))
         if rows:
-            await trio.to_thread.run_sync(self._index.save, rows)
+            try:
+                await trio.to_thread.run_sync(self._index.save, rows)
+            except MountdError:
+                self._unsaved = batch | self._unsaved
+                raise
 
     async def _sweep(self) -> None:
         """Delete backing files that no row of the index knows: a crash left them."""
 
-        def sweep() -> None:
+        def sweep(made: set[str]) -> None:
             known = self._index.ids()
             for path in self.folder.glob("??/*"):
-                # The margin: a file's times come from a coarser clock, and files of this run must never be swept.
-                if path.name not in known and path.stat().st_ctime < self._started - 60:
+                # A name is in `made` before there is a file, so no file of this run is taken for a left one.
+                if path.name not in known and path.name not in made:
                     path.unlink(missing_ok=True)
 
-        await trio.to_thread.run_sync(sweep)
+        if self._made is not None:
+            await trio.to_thread.run_sync(sweep, self._made)
+            self._made = None
 
     async def close(self) -> None:
         """Remember everything that is clean and close all files."""
         for content in list(self._live.values()):
             self.leave(content)
-        await self.save()
+        try:
+            await self.save()
+        except MountdError as exc:
+            log.warning("what the local cache holds could not be noted: %s", exc)
 
     def path(self, name: str) -> Path:
         """Return where a backing file lies."""
