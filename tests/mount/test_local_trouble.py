@@ -119,6 +119,8 @@ class TestFullDisk:
         (mount / "a").write_bytes(b"1" * MiB)
         (mount / "a").chmod(0o600)
         self.fill(disk)
+        with contextlib.suppress(OSError):
+            (mount / "a").chmod(0o640)
         (mount / "a").read_bytes()
         mount.unmount()
         assert s3_store.get("a") == b"1" * MiB
