@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "unmount": ("mountd.commands.mount", "unmount", "Unmount a store, after its pending writes."),
     "status": ("mountd.commands.mount", "status", "Show what is mounted and how it is doing."),
     "sync": ("mountd.commands.mount", "sync", "Wait until everything written is in the store."),
+    "cache": ("mountd.commands.cache", "cache", "Show, clear or verify what lies on local disk."),
     "store": ("mountd.commands.store", "store", "Register stores and choose the active one."),
     "flavor": ("mountd.commands.flavor", "flavor", "Show the kinds of stores there are."),
     "path": ("mountd.commands.artifact", "path", "Print the local path of an artifact's URI."),

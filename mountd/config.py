@@ -113,6 +113,11 @@ def _setting(default: Any, parse: Callable[[object], Any], help_text: str) -> An
     return field(default=default, metadata={"parse": parse, "help": help_text})
 
 
+def crash_point() -> str | None:
+    """Return the point at which a test wants the daemon to die; see `mountd.crash`."""
+    return os.environ.get("MOUNTD_CRASH_AT")
+
+
 @dataclass(frozen=True, slots=True)
 class MountSettings:
     """How a mount behaves. Durations in seconds (`math.inf` allowed), sizes in bytes, `None` for the caller's own."""

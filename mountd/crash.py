@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import signal
 
-VARIABLE = "MOUNTD_CRASH_AT"
+from mountd.config import crash_point
 
-_wanted = os.environ.get(VARIABLE)
+_wanted = crash_point()
 
 
 def point(name: str) -> None:

@@ -59,6 +59,14 @@ def uri_of(path: str | os.PathLike[str], mounts: Sequence[MountRecord]) -> str:
     raise UserError(f"{path} is not under a mount ({f'mounted: {points}' if points else 'nothing is mounted'})")
 
 
+def mount_at(named: str | None, mounts: Sequence[MountRecord]) -> MountRecord | None:
+    """Return the running mount that a mount point or a store's name means."""
+    if named is None:
+        return None
+    point = Path(os.path.abspath(named))
+    return next((mount for mount in mounts if mount.mount_point == point or mount.store == named), None)
+
+
 def mount_of(store: StoreConfig, mounts: Sequence[MountRecord]) -> MountRecord | None:
     """Return the running mount of `store`, whatever it was called when it was mounted."""
     place = locate.Root.parse(store.root)

@@ -14,7 +14,7 @@ from mountd.commands.output import print_json, print_table
 from mountd.config import Folders
 from mountd.daemon import client, launch, mountpoint, records
 from mountd.errors import EXIT_BUSY, UserError
-from mountd.mounts import mount_of, running_mounts
+from mountd.mounts import mount_at, mount_of, running_mounts
 from mountd.stores.registry import Registry
 
 if TYPE_CHECKING:
@@ -161,11 +161,9 @@ def _to_sync(path: str | None) -> Sequence[tuple[MountRecord, str]]:
 def _chosen(store: str | None, *, required: bool) -> Sequence[MountRecord]:
     """Return the mount meant by a mount point, a name or a URI."""
     running = running_mounts()
-    if store is not None:
-        point = Path(os.path.abspath(store))
-        at_point = [record for record in running if record.mount_point == point or record.store == store]
-        if at_point:
-            return at_point[:1]
+    at_point = mount_at(store, running)
+    if at_point is not None:
+        return [at_point]
     try:
         config = Registry(Folders.of_this_user()).resolve(store)
         record = mount_of(config, running)

@@ -17,6 +17,7 @@ import trio
 from mountd import units
 from mountd.config import Folders
 from mountd.daemon import lock, mountpoint, records
+from mountd.daemon.cache import cache_commands
 from mountd.daemon.control import Control
 from mountd.daemon.records import MountRecord
 from mountd.errors import EXIT_PENDING, MountdError, UserError
@@ -96,14 +97,15 @@ class Service:
         self._settings = settings
         self._opened = opened
         self._fs = fs
-        self._started = time.time()
+        self._started = time.monotonic()
         self._gone = trio.Event()
         socket = Folders.of_this_user().runtime / f"{order.store.state_name}.socket"
         self.record = MountRecord(order.store.name, order.store.root, order.mount_point, os.getpid(), socket)
 
     async def run(self, ready: Callable[[MountRecord], None]) -> None:
         """Serve until the mount is gone and what was written is stored, as far as that is possible in time."""
-        control = Control({"status": self._status, "sync": self._sync, "unmount": self._unmount})
+        own = {"status": self._status, "sync": self._sync, "unmount": self._unmount}
+        control = Control(own | cache_commands(self._fs))
         async with trio.open_nursery() as answers:
             async with trio.open_nursery() as nursery:
                 await nursery.start(partial(control.serve, self.record.socket, answers=answers))
@@ -158,7 +160,7 @@ class Service:
             "flavor": self._order.store.flavor,
             "mount_point": str(self.record.mount_point),
             "pid": self.record.pid,
-            "uptime": time.time() - self._started,
+            "uptime": time.monotonic() - self._started,
             "read_only": self._settings.read_only,
             "write_back": self._fs.write_back,
             "freshness": self._settings.freshness,

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import google_crc32c
 
 from mountd.data.extents import Span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mountd.objects.interface import Buffer
 
 # 128 KiB is the kernel's default read-ahead, so the smallest read it sends for a file that is read in order; a smaller
 # block would make more requests for the same bytes, a larger one fetches more than random readers want.
@@ -33,15 +40,24 @@ def span(number: int, size: int) -> Span:
     return Span(number * BLOCK, min(size, (number + 1) * BLOCK))
 
 
-def checksum(data: bytes | memoryview) -> int:
+def length(number: int, size: int) -> int:
+    """Return how many bytes block `number` has in a file of `size` bytes."""
+    return min(size, (number + 1) * BLOCK) - number * BLOCK
+
+
+def cut(start: int, end: int) -> Iterator[Span]:
+    """Yield `[start, end)` block by block."""
+    while start < end:
+        stop = min(end, start - start % BLOCK + BLOCK)
+        yield Span(start, stop)
+        start = stop
+
+
+def checksum(data: Buffer) -> int:
     """Return the CRC32C (Castagnoli) of `data`."""
-    return int(google_crc32c.value(bytes(data) if isinstance(data, memoryview) else data))
+    return int(google_crc32c.value(data if isinstance(data, bytes) else bytes(data)))
 
 
-def checksums(data: bytes, start: int, size: int) -> dict[int, int]:
-    """Return the checksum of each whole block in `data`, which begins at offset `start` of a file of `size` bytes."""
-    found = {}
-    for number in whole(start, start + len(data), size):
-        block = span(number, size)
-        found[number] = checksum(data[block.start - start : block.end - start])
-    return found
+def extend(before: int, data: Buffer) -> int:
+    """Return the checksum of bytes whose checksum is `before`, followed by `data`."""
+    return int(google_crc32c.extend(before, data if isinstance(data, bytes) else bytes(data)))

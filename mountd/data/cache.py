@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 import uuid
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import trio
 
+from mountd.data import blocks
 from mountd.data.content import Content
 from mountd.errors import MountdError
 from mountd.objects.interface import Key, MiB, ObjectInfo, Version
@@ -54,6 +54,7 @@ class Index(Protocol):
     def remove(self, ids: Sequence[str]) -> None: ...
     def oldest(self, count: int) -> list[tuple[str, int]]: ...
     def total(self) -> int: ...
+    def after(self, id: str, count: int) -> list[Saved]: ...
     def ids(self) -> set[str]: ...
 
 
@@ -67,7 +68,7 @@ class Cache:
 
     def __init__(self, folder: Path, index: Index, *, limit: int) -> None:
         self.limit = limit
-        self._folder = folder
+        self.folder = folder
         self._index = index
         self._bytes = index.total()
         self._live: dict[str, Content] = {}
@@ -75,7 +76,7 @@ class Cache:
         self._unsaved: dict[str, Content] = {}
         self._over = trio.Event()
         self._to_save = trio.Event()
-        self._started = time.time()
+        self._made: set[str] | None = set()  # what this run has made, until what earlier ones left is swept away
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @property
@@ -88,18 +89,27 @@ class Cache:
         for content in self._unsaved.values():
             if content.base == info and content.path.name not in self._live:
                 return self._adopt(content)
-        saved = self._index.find(info.key, info.version)
+        saved = self._find(info)
         if saved is not None and saved.info.size == info.size and saved.id not in self._live:
             return self._adopt(self._content(saved.id, info, checks=saved.checks))
         return self._adopt(self._content(uuid.uuid4().hex, info))
+
+    def _find(self, info: ObjectInfo) -> Saved | None:
+        try:
+            return self._index.find(info.key, info.version)
+        except MountdError as exc:
+            log.warning("the local cache is in trouble: %s", exc)
+            return None
 
     def create(self) -> Content:
         """Return an empty content that the store has no object for."""
         return self._adopt(self._content(uuid.uuid4().hex, None))
 
     def _content(self, name: str, info: ObjectInfo | None, *, checks: dict[int, int] | None = None) -> Content:
-        folder = self._folder / name[:2]
+        folder = self.folder / name[:2]
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # somebody may have deleted everything
+        if self._made is not None:
+            self._made.add(name)
         size = info.size if info else 0
         return Content(folder / name, base=info, size=size, ledger=self, checks=checks)
 
@@ -132,6 +142,57 @@ class Cache:
         self._live.pop(content.path.name, None)
         self._unsaved.pop(content.path.name, None)
         content.discard()
+
+    def contents(self) -> list[Content]:
+        """Return the contents that are known to the mount, or that the index has not noted yet."""
+        return list((self._unsaved | self._live).values())
+
+    def resting(self, after: str) -> list[Saved]:
+        """Return some of the rows of the index whose contents nobody uses, those with greater ids; none at the end."""
+        while rows := self._index.after(after, 256):
+            after = rows[-1].id
+            found = [row for row in rows if self._rests(row.id)]
+            if found:
+                return found
+        return []
+
+    def _rests(self, name: str) -> bool:
+        return name not in self._live and name not in self._unsaved
+
+    def lost(self, saved: Saved, damaged: set[int]) -> int:
+        """Drop blocks of a content that rests; return how many bytes those were."""
+        if not self._rests(saved.id):  # it was opened meanwhile, and compares what is read by itself
+            return 0
+        checks = {number: check for number, check in saved.checks.items() if number not in damaged}
+        gone = saved.bytes - sum(blocks.length(number, saved.info.size) for number in checks)
+        if checks:
+            self._index.save([replace(saved, checks=checks, bytes=saved.bytes - gone)])
+        else:
+            self._forget([saved.id])
+        self._bytes -= gone
+        log.warning("%s: the local disk has damaged %d bytes; the store is asked for them again", saved.info.key, gone)
+        return gone
+
+    def _forget(self, names: Sequence[str]) -> None:
+        for name in names:
+            self.path(name).unlink(missing_ok=True)
+        self._index.remove(names)
+
+    def files(self) -> int:
+        """Return how many files have bytes here."""
+        return len(self._index.ids() | {content.path.name for content in self.contents() if content.extents})
+
+    async def clear(self) -> None:
+        """Delete what the store has too, but for what is in use at this very moment."""
+        await self.save()
+        while rows := self.resting(""):
+            self._forget([row.id for row in rows])
+            self._bytes -= sum(row.bytes for row in rows)
+            await trio.lowlevel.checkpoint()
+        for content in self.contents():
+            if content.extents and content.evictable and content.base is not None:
+                content.evict(0, content.size)
+                self._index.remove([content.path.name])
 
     def used(self, content: Content, start: int, end: int) -> None:
         """See `content.Ledger`."""
@@ -180,8 +241,8 @@ class Cache:
         for name, size in self._index.oldest(64):
             if freed >= amount:
                 break
-            if name not in self._live and name not in self._unsaved:
-                self._path(name).unlink(missing_ok=True)
+            if self._rests(name):
+                self.path(name).unlink(missing_ok=True)
                 freed += size
                 gone.append(name)
         self._index.remove(gone)
@@ -209,28 +270,38 @@ class Cache:
             if content.base is base and not content.dirty:
                 rows.append(Saved(name, base, checks, content.extents.total()))
         if rows:
-            await trio.to_thread.run_sync(self._index.save, rows)
+            try:
+                await trio.to_thread.run_sync(self._index.save, rows)
+            except MountdError:
+                self._unsaved = batch | self._unsaved
+                raise
 
     async def _sweep(self) -> None:
         """Delete backing files that no row of the index knows: a crash left them."""
 
-        def sweep() -> None:
+        def sweep(made: set[str]) -> None:
             known = self._index.ids()
-            for path in self._folder.glob("??/*"):
-                # The margin: a file's times come from a coarser clock, and files of this run must never be swept.
-                if path.name not in known and path.stat().st_ctime < self._started - 60:
+            for path in self.folder.glob("??/*"):
+                # A name is in `made` before there is a file, so no file of this run is taken for a left one.
+                if path.name not in known and path.name not in made:
                     path.unlink(missing_ok=True)
 
-        await trio.to_thread.run_sync(sweep)
+        if self._made is not None:
+            await trio.to_thread.run_sync(sweep, self._made)
+            self._made = None
 
     async def close(self) -> None:
         """Remember everything that is clean and close all files."""
         for content in list(self._live.values()):
             self.leave(content)
-        await self.save()
+        try:
+            await self.save()
+        except MountdError as exc:
+            log.warning("what the local cache holds could not be noted: %s", exc)
 
-    def _path(self, name: str) -> Path:
-        return self._folder / name[:2] / name
+    def path(self, name: str) -> Path:
+        """Return where a backing file lies."""
+        return self.folder / name[:2] / name
 
 
 async def _again_and_again(work: Callable[[], Awaitable[None]]) -> None:

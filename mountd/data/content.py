@@ -11,6 +11,7 @@ no lock; eviction keeps away from a content that has one under way (`readers`).
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,16 +20,22 @@ import trio
 from mountd.data import blocks, disk
 from mountd.data.extents import ExtentMap, Span, State
 from mountd.data.snapshot import Snapshot, Source
-from mountd.errors import NoSpace, from_os_error
+from mountd.data.sums import Sum, Sums, sums_of
+from mountd.errors import Corrupt, NoSpace, from_os_error
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
     from pathlib import Path
 
+    from mountd.data.sums import Claim
     from mountd.objects.interface import Buffer, ObjectInfo
+
+log = logging.getLogger(__name__)
 
 # Up to this size a copy to or from the page cache takes less time than handing it to a thread and back.
 INLINE = 64 * 1024
+# How much is read and compared at a time when all of a file is.
+STEP = 8 * 1024 * 1024
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -57,6 +64,7 @@ class Content:
         readers: how many reads of the backing file are under way in threads.
         pinned: keep every byte here, because the store no longer has it.
         original: descriptor of the store's own file, where the store is a folder of this machine; see `inplace`.
+        dropped: how many bytes have turned out damaged and were dropped, because the store has them.
         watchers: called with `(start, end)` whenever bytes change.
     """
 
@@ -76,11 +84,13 @@ class Content:
         self.settled = 0 if base else -1  # a new file, though empty, is something the store lacks
         self.readers = 0
         self.pinned = False
+        self.dropped = 0
         self.extents = ExtentMap()
         self.watchers: set[Callable[[int, int], None]] = set()
-        self._checks = checks or {}
-        self._unverified: set[int] = set(self._checks)
-        for number in self._checks:
+        self._sums = Sums(checks, size)
+        # Which blocks have been compared since the file was opened; None: it has been open since it was made.
+        self._compared: set[int] | None = set() if checks else None
+        for number in checks or ():
             self.extents.set(*blocks.span(number, size), State.CLEAN)
         self._ledger = ledger
         self._fd: int | None = None
@@ -89,11 +99,22 @@ class Content:
         self._replaced: list[int] = []
         self._mutex = trio.Lock()
         self._snapshot: Snapshot | None = None
+        self._refused = ExtentMap()
 
     @property
     def dirty(self) -> bool:
         """Whether the store lacks something."""
-        return self.generation != self.settled
+        return self.generation != self.settled or self.refused
+
+    @property
+    def refused(self) -> bool:
+        """Whether the local disk did not take a write, and nobody has written there since: the file is not whole."""
+        return bool(self._refused)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the backing file is open."""
+        return self._fd is not None
 
     @property
     def evictable(self) -> bool:
@@ -108,42 +129,111 @@ class Content:
         return disk.read_from_page_cache(self._file(), buffer, start)
 
     async def read(self, start: int, end: int) -> bytes | None:
-        """Return `[start, end)` from the backing file, or `None` where some of it is absent or turned out damaged."""
+        """Return `[start, end)` from the backing file, or `None` where some of it is absent or turned out damaged.
+
+        Raises Corrupt where the store has not got what is damaged.
+        """
         if not self.extents.covers(start, end):
             return None
         self.readers += 1
         try:
             if not self._verified(start, end):
-                await self._verify(start, end)
+                await self._read_compared(*blocks.align_out(start, end, self.size))
+                if self._compared is not None:
+                    self._compared.update(blocks.touched(start, end))
                 if not self.extents.covers(start, end):
                     return None
+                self._require_sound(start, end)
             self._ledger.used(self, start, end)
             return await trio.to_thread.run_sync(disk.read_all, self._file(), start, end)
         finally:
             self.readers -= 1
 
     def _verified(self, start: int, end: int) -> bool:
-        return not self._unverified or self._unverified.isdisjoint(blocks.touched(start, end))
+        known = self._compared is None or self._compared.issuperset(blocks.touched(start, end))
+        return known and not self._sums.is_damaged(start, end)
 
-    async def _verify(self, start: int, end: int) -> None:
-        """Compare restored blocks with their checksums; a block that does not match becomes absent."""
-        for number in sorted(self._unverified.intersection(blocks.touched(start, end))):
-            block = blocks.span(number, self.size)
-            data = await trio.to_thread.run_sync(disk.read_all, self._file(), *block)
-            if number not in self._unverified:
-                continue
-            self._unverified.discard(number)
-            if blocks.checksum(data) != self._checks[number]:
-                self._checks.pop(number)
-                self._set(block.start, block.end, None)
+    async def read_compared(self, start: int, end: int) -> bytes | None:
+        """Return `[start, end)` after comparing it with its checksums, or `None` as `read` does. Raises Corrupt."""
+        if not self.extents.covers(start, end):
+            return None
+        data = await self._read_compared(start, end)
+        self._require_sound(start, end)
+        return data if self.extents.covers(start, end) else None
+
+    async def scrub(self) -> list[Span]:
+        """Compare all that is here with its checksums: what is damaged and in the store, too, becomes absent.
+
+        Returns the damaged blocks that only this machine had.
+        """
+        for run in list(self.extents):
+            for start in range(run.start, run.end, STEP):
+                await self._read_compared(start, min(start + STEP, run.end))
+        return [blocks.span(number, self.size) for number in sorted(self._sums.damaged)]
+
+    async def _read_compared(self, start: int, end: int) -> bytes:
+        """Return `[start, end)` of the backing file; blocks that are not as they were written are dropped, or noted."""
+        self.readers += 1
+        try:
+            data, broken = await self._compare(start, end)
+            if broken:  # or only written to at this very moment
+                async with self._exclusive():
+                    data, broken = await self._compare(start, end)
+                    self._drop_damaged(broken)
+            return data
+        finally:
+            self.readers -= 1
+
+    async def _compare(self, start: int, end: int) -> tuple[bytes, set[int]]:
+        claim, fd = self._sums.claim(start, end), self._file()
+
+        def compare() -> tuple[bytes, set[int]]:
+            data = disk.read_all(fd, claim.start, claim.end)
+            broken = claim.broken(data)
+            return (data if claim[:2] == (start, end) else data[start - claim.start : end - claim.start]), broken
+
+        try:
+            return await trio.to_thread.run_sync(compare)
+        except OSError as exc:
+            raise from_os_error(exc) from exc
+
+    def _drop_damaged(self, numbers: set[int]) -> None:
+        expendable = set(self._expendable(numbers))
+        before = self.extents.total()
+        for number in expendable:
+            self._sums.forget(*blocks.span(number, self.size))
+            self._set(*blocks.span(number, self.size), None)
+        if expendable:
+            self.dropped += before - self.extents.total()
+            log.warning("%s: the local disk has damaged it; the store is asked for it again", self.path)
+        self._sums.damaged |= numbers
+        self._sums.damaged -= expendable
+
+    def _expendable(self, numbers: Iterable[int]) -> list[int]:
+        """Return those of the blocks that the store has, too."""
+        if self.pinned or self.base is None:
+            return []
+        return [n for n in numbers if not self.extents.spans(*blocks.span(n, self.size), State.DIRTY)]
+
+    def _require_sound(self, start: int, end: int) -> None:
+        if self._sums.is_damaged(start, end):
+            number = next(n for n in blocks.touched(start, end) if n in self._sums.damaged)
+            raise Corrupt(
+                f"the local disk has damaged what was written at byte {number * blocks.BLOCK} (in {self.path}); "
+                "write the file again, or remove it"
+            )
 
     async def write(self, offset: int, data: Buffer) -> None:
         """Put `data` at `offset`; the file grows where needed. Raises NoSpace."""
         end = offset + len(data)
         async with self._exclusive():
+            # The kernel has told the program that this is written, and has no other way to take it back than an error
+            # at the end: until it is written again, the file must not be stored.
+            self._refused.set(offset, end, 1)
             if offset > self.size:
                 await self._grow(offset)
-            await self._change(offset, end, lambda fd: disk.write_all(fd, data, offset))
+            await self._change(offset, end, lambda fd: disk.write_all(fd, data, offset), data)
+            self._refused.set(offset, end, None)
             self._set(offset, end, State.DIRTY)
             self.size = max(self.size, end)
         self._ledger.used(self, offset, end)
@@ -156,38 +246,61 @@ class Content:
             elif size < self.size:
                 await self._change(size, self.size, lambda fd: os.ftruncate(fd, size))
                 self._set(size, self.size, None)
-                self._forget_checks(size, self.size)
                 self.size = size
+            self._refused.truncate(size)
 
     async def _grow(self, size: int) -> None:
         # A hole of the sparse file reads as zeros; making it dirty is what says that these zeros are meant.
         await self._change(self.size, size, lambda fd: os.ftruncate(fd, size))
+        self._sums.add_zeros(self.size, size)
         self._set(self.size, size, State.DIRTY)
         self.size = size
 
-    async def _change(self, start: int, end: int, act: Callable[[int], None]) -> None:
-        """Save what a snapshot needs of `[start, end)`, then `act` on the backing file."""
-        if self._is_shared():
-            await self._unshare()
-        self._forget_checks(start, end)
-        to_save = self._snapshot.overwriting(start, end, self.extents) if self._snapshot else []
+    async def _change(self, start: int, end: int, act: Callable[[int], None], data: Buffer = b"") -> None:
+        """Save what a snapshot needs of `[start, end)`, then `act` on the backing file, which puts `data` there."""
+        await self._make_own()
         snapshot = self._snapshot
+        to_save = snapshot.overwriting(start, end, self.extents) if snapshot else []
+        saving = [self._sums.claim(*span) for span in to_save]
+        edit = self._sums.writing(start, end) if data else self._sums.removing(start, end)
+        edit.expendable = self._expendable({each.block for each in edit.torn})
+        inline = end - start <= INLINE and not to_save
+        prepared = inline and edit.read_now(self._file())
+        made: list[Sum] = []
 
         def change() -> None:
-            if snapshot and to_save:
-                snapshot.save(self._file(), to_save)
-            act(self._file())
+            nonlocal prepared, made
+            fd = self._file()
+            if not prepared:  # once: a second attempt would take half of the new bytes for the old ones
+                edit.read(fd)
+                if snapshot and to_save:
+                    snapshot.save(fd, to_save, sound=_is_sound(fd, saving))
+                prepared = True
+            act(fd)
+            made = edit.written(data) if data else edit.removed()
 
         try:
-            await self._on_disk(change, inline=end - start <= INLINE and not to_save, amount=end - start)
+            await self._on_disk(change, inline=inline and prepared, amount=end - start)
         except OSError as exc:
-            # The old bytes may be half overwritten: what the store has too is dropped, to be fetched again.
-            for span in self.extents.spans(start, end, State.CLEAN):
-                self._set(span.start, span.end, None)
+            if snapshot and not prepared:
+                snapshot.not_overwritten(to_save)
+            self._half_changed(start, end)
             raise from_os_error(exc) from exc
+        self._sums.apply(edit, made)
+        for number in edit.dropped:
+            self._set(*blocks.span(number, self.size), None)
         self.generation += 1
         for watcher in tuple(self.watchers):
             watcher(start, end)
+
+    def _half_changed(self, start: int, end: int) -> None:
+        """Bytes that were to change may have done so: what the store has too is dropped, to be fetched again."""
+        self._sums.forget(start, end)
+        for span in self.extents.spans(start, end, State.CLEAN):
+            self._set(span.start, span.end, None)
+        if end > self.size:
+            with contextlib.suppress(OSError):  # what was written beyond the end must not show when the file grows
+                os.ftruncate(self._file(), self.size)
 
     async def _on_disk(self, act: Callable[[], None], *, inline: bool, amount: int) -> None:
         try:
@@ -206,51 +319,74 @@ class Content:
             view = memoryview(data)
             spans = self.extents.spans(start, min(start + len(data), self.size), None)
 
-            def put() -> dict[int, int]:
+            def put() -> list[Sum]:
+                made: list[Sum] = []
                 for span in spans:
-                    disk.write_all(self._file(), view[span.start - start : span.end - start], span.start)
-                return blocks.checksums(data, start, self.size)
+                    piece = view[span.start - start : span.end - start]
+                    disk.write_all(self._file(), piece, span.start)
+                    made += sums_of(span.start, piece)
+                return made
 
             try:
-                checks = await trio.to_thread.run_sync(put)
+                made = await trio.to_thread.run_sync(put)
             except OSError as exc:
                 raise from_os_error(exc) from exc
+            self._sums.add(made)
             for span in spans:
                 self._set(span.start, span.end, State.CLEAN)
-                for number in blocks.whole(span.start, span.end, self.size):
-                    self._checks[number] = checks[number]
                 self._ledger.used(self, span.start, span.end)
 
     async def freeze(self) -> Snapshot:
-        """Take the snapshot that an upload works from; at most one at a time."""
+        """Take the snapshot that an upload works from; at most one at a time. Raises NoSpace as `require_whole`."""
         async with self._exclusive():
             if self._snapshot is not None:
                 raise RuntimeError("a snapshot is already held")
+            self.require_whole()
             self._snapshot = Snapshot(
                 generation=self.generation, size=self.size, frozen=self.extents.copy(), folder=self.path.parent
             )
             return self._snapshot
 
     async def read_frozen(self, snapshot: Snapshot, start: int, end: int) -> tuple[bytearray, list[Span]]:
-        """Return `[start, end)` of the snapshot, and the spans of it that only the store has (zeros meanwhile)."""
-        data = bytearray(end - start)
-        view = memoryview(data)
-        missing: list[Span] = []
+        """Return `[start, end)` of the snapshot, and the spans of it that only the store has (zeros meanwhile).
+
+        Raises Corrupt where it is not what was written: damaged bytes never get to the store.
+        """
         async with self._exclusive():
-            pieces = list(snapshot.pieces(start, end, self.extents))
-
-            def collect() -> None:
-                for piece in pieces:
-                    part = view[piece.start - start : piece.end - start]
-                    if piece.source is Source.BACKING:
-                        part[:] = disk.read_all(self._file(), piece.start, piece.end)
-                    elif piece.source is Source.SIDE:
-                        part[:] = snapshot.read_side(piece.start, piece.end)
-                    else:
-                        missing.append(Span(piece.start, piece.end))
-
-            await trio.to_thread.run_sync(collect)
+            while True:
+                data, missing, broken = await trio.to_thread.run_sync(self._collector(snapshot, start, end))
+                if not broken:
+                    break
+                self._drop_damaged(broken)
+                self._require_sound(start, end)
         return data, missing
+
+    def _collector(
+        self, snapshot: Snapshot, start: int, end: int
+    ) -> Callable[[], tuple[bytearray, list[Span], set[int]]]:
+        """Return what reads a range of a snapshot from disk; the result's third part are the damaged blocks."""
+        pieces = [(p, self._sums.claim(p.start, p.end)) for p in snapshot.pieces(start, end, self.extents)]
+        fd, data, missing = self._file(), bytearray(end - start), list[Span]()
+        broken = self._sums.damaged.intersection(blocks.touched(start, end))
+
+        def collect() -> tuple[bytearray, list[Span], set[int]]:
+            for piece, claim in pieces:
+                part = memoryview(data)[piece.start - start : piece.end - start]
+                if piece.source is Source.BACKING:
+                    disk.read_into(fd, part, piece.start)
+                    broken.update(claim.broken(part if claim[:2] == piece[:2] else disk.read_all(fd, *claim[:2])))
+                elif piece.source is Source.SIDE:
+                    part[:] = snapshot.read_side(piece.start, piece.end)
+                else:
+                    missing.append(Span(piece.start, piece.end))
+            return data, missing, broken
+
+        return collect
+
+    def require_whole(self) -> None:
+        """Raise NoSpace where the local disk did not take all that was written."""
+        for run in self._refused:
+            raise NoSpace(f"the local disk had no room for {run.end - run.start} bytes at byte {run.start}")
 
     def settle(self, snapshot: Snapshot, info: ObjectInfo) -> None:
         """The store now holds the snapshot as `info`: what has not changed since is clean."""
@@ -269,43 +405,60 @@ class Content:
         """Take clean bytes of `[start, end)` away; return how many. Only while `evictable`."""
         freed = 0
         for span in self.extents.spans(start, end, State.CLEAN):
+            edit = self._sums.removing(span.start, span.end)
+            edit.read(self._file())
             disk.punch_hole(self._file(), span.start, span.end)
-            self._forget_checks(span.start, span.end)
+            self._sums.apply(edit, edit.removed())
             self._set(span.start, span.end, None)
             freed += span.end - span.start
         return freed
 
     async def checked_blocks(self) -> dict[int, int]:
-        """Return the checksum of every whole clean block, computing those of blocks that were written here."""
-        spans = self.extents.spans(0, self.size, State.CLEAN)
-        lacking = [n for s in spans for n in blocks.whole(s.start, s.end, self.size) if n not in self._checks]
+        """Return the checksum of every block that is here as a whole, and as it was written."""
+        found = {}
+        for number in [n for run in list(self._present()) for n in blocks.whole(*run, self.size)]:
+            span = blocks.span(number, self.size)
+            check = self._sums.check(span)
+            if check is None:
+                check = await self._joined(span)
+            if check is not None and not self._sums.is_damaged(*span):
+                found[number] = check
+        return found
+
+    def _present(self) -> Iterator[Span]:
+        """Yield what is here, whatever its state."""
+        at = 0
+        for absent in self.extents.spans(0, self.size, None):
+            yield Span(at, absent.start)
+            at = absent.end
+        yield Span(at, self.size)
+
+    async def _joined(self, span: Span) -> int | None:
+        """Return the one checksum of a block that was put together of several runs; `None` when it is not whole."""
         generation = self.generation
-
-        def compute(numbers: Iterable[int]) -> dict[int, int]:
-            fd = self._file()
-            return {n: blocks.checksum(disk.read_all(fd, *blocks.span(n, self.size))) for n in numbers}
-
-        if lacking:
-            self.readers += 1
-            try:
-                found = await trio.to_thread.run_sync(compute, lacking)
-            finally:
-                self.readers -= 1
-            if generation == self.generation:
-                self._checks.update(found)
-        return dict(self._checks)
+        data = await self._read_compared(*span)
+        if generation != self.generation or not self.extents.covers(*span) or self._sums.is_damaged(*span):
+            return None
+        check = blocks.checksum(data)
+        self._sums.join(span, check)
+        return check
 
     async def give_away(self, adopt: Callable[[int], Awaitable[ObjectInfo | None]]) -> ObjectInfo | None:
         """Let `adopt` make the store's own file out of the backing file, and read from there afterwards.
 
         Returns what the store has then; `None`, and nothing has changed, where some bytes are not here or `adopt` says
-        that it cannot. Writes wait meanwhile. Raises what `adopt` raises.
+        that it cannot. Writes wait meanwhile. Raises what `adopt` raises, and Corrupt when the bytes are not those that
+        were written.
         """
         if not self.extents.covers(0, self.size):
             return None
         await trio.to_thread.run_sync(os.fsync, self._file())  # so that those who wait for the lock wait no longer
+        generation = self.generation
+        await self.scrub()
+        self._require_sound(0, self.size)
         async with self._exclusive():
-            if not self.extents.covers(0, self.size) or self._snapshot is not None:
+            self.require_whole()
+            if generation != self.generation or self._snapshot is not None or not self.extents.covers(0, self.size):
                 return None
             descriptor = self._file()
             await trio.to_thread.run_sync(os.ftruncate, descriptor, self.size)
@@ -315,8 +468,7 @@ class Content:
             self._fd = None
             self.keep_original(descriptor)
             self.path.unlink(missing_ok=True)
-            self._checks.clear()
-            self._unverified.clear()
+            self._sums = Sums()
             self._set(0, self.size, None)
             self.base, self.settled = info, self.generation
             return info
@@ -339,8 +491,10 @@ class Content:
             self._shared = False
         return self._shared
 
-    async def _unshare(self) -> None:
-        """Go on with a copy of the backing file, as somebody else relies on this one. Raises NoSpace."""
+    async def _make_own(self) -> None:
+        """Go on with a copy of the backing file where somebody else relies on this one. Raises NoSpace."""
+        if not self._is_shared():
+            return
         copy = self.path.with_name(self.path.name + ".copy")
 
         def replace() -> int:
@@ -376,7 +530,8 @@ class Content:
             os.close(self._replaced.pop())
 
     def close(self) -> None:
-        """Close the files; they are opened again on demand."""
+        """Close the files; they are opened again on demand, and compared then: somebody may have been at them."""
+        self._compared = set() if self.extents else None
         for descriptor in (self._fd, self.original):
             if descriptor is not None:
                 os.close(descriptor)
@@ -388,13 +543,16 @@ class Content:
         self.close()
         self._ledger.grew(-self.extents.total())
         self.extents = ExtentMap()
-        self._checks.clear()
-        self._unverified.clear()
+        self._sums = Sums()
         self.path.unlink(missing_ok=True)
 
     def _file(self) -> int:
         if self._fd is None:
-            self._fd = os.open(self.path, _FLAGS, 0o600)
+            try:
+                self._fd = os.open(self.path, _FLAGS, 0o600)
+            except FileNotFoundError:  # somebody has deleted the folder
+                self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._fd = os.open(self.path, _FLAGS, 0o600)
             self._shared = os.fstat(self._fd).st_nlink > 1
         return self._fd
 
@@ -402,13 +560,6 @@ class Content:
         before = self.extents.total()
         self.extents.set(start, end, state)
         self._ledger.grew(self.extents.total() - before)
-
-    def _forget_checks(self, start: int, end: int) -> None:
-        if not self._checks:
-            return
-        for number in blocks.touched(start, end):
-            self._checks.pop(number, None)
-            self._unverified.discard(number)
 
     @contextlib.asynccontextmanager
     async def _exclusive(self) -> AsyncIterator[None]:
@@ -428,3 +579,7 @@ async def _run(act: Callable[[], None], *, inline: bool) -> None:
         act()
     else:
         await trio.to_thread.run_sync(act)
+
+
+def _is_sound(fd: int, claims: Iterable[Claim]) -> bool:
+    return not any(claim.broken(disk.read_all(fd, claim.start, claim.end)) for claim in claims)

@@ -41,6 +41,17 @@ def write_all(fd: int, data: bytes | bytearray | memoryview, offset: int) -> Non
         view, offset = view[written:], offset + written
 
 
+def read_into(fd: int, view: memoryview, start: int) -> None:
+    """Fill `view` from `start` on, as `read_all` does."""
+    at = 0
+    while at < len(view):
+        got = os.preadv(fd, [view[at:]], start + at)
+        if not got:
+            view[at:] = bytes(len(view) - at)
+            return
+        at += got
+
+
 def read_all(fd: int, start: int, end: int) -> bytes:
     """Read `[start, end)`; what lies behind the end of the file reads as zeros, like any hole."""
     data = os.pread(fd, end - start, start)

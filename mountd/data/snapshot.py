@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mountd.data import disk
 from mountd.data.extents import ExtentMap, Span, State
+from mountd.errors import Corrupt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +54,7 @@ class Snapshot:
         self._fates = ExtentMap()
         self._folder = folder
         self._side: int | None = None
+        self._sound = True
 
     def dirty(self) -> list[Span]:
         """Return what the store does not have."""
@@ -87,8 +89,14 @@ class Snapshot:
             self._fates.set(span.start, span.end, Fate.SAVED)
         return to_save
 
-    def save(self, backing_fd: int, spans: list[Span]) -> None:
-        """Copy `spans` aside. Raises OSError when the disk is full."""
+    def not_overwritten(self, spans: list[Span]) -> None:
+        """The change that `overwriting` was told of has not been made: there was no room to save `spans`."""
+        for span in spans:
+            self._fates.set(span.start, span.end, None)
+
+    def save(self, backing_fd: int, spans: list[Span], *, sound: bool = True) -> None:
+        """Copy `spans` aside; not `sound`: they are damaged. Raises OSError when the disk is full."""
+        self._sound = self._sound and sound
         side = self._side_fd()
         for span in spans:
             for start in range(span.start, span.end, 1 << 20):
@@ -96,7 +104,9 @@ class Snapshot:
                 disk.write_all(side, disk.read_all(backing_fd, start, end), start)
 
     def read_side(self, start: int, end: int) -> bytes:
-        """Return saved bytes."""
+        """Return saved bytes. Raises Corrupt where they were damaged before they were saved."""
+        if not self._sound:
+            raise Corrupt("the local disk has damaged bytes that were to be stored")
         return disk.read_all(self._side_fd(), start, end)
 
     def unchanged(self) -> Iterator[Span]:
@@ -115,5 +125,6 @@ class Snapshot:
     def _side_fd(self) -> int:
         # O_TMPFILE: the side file has no name, so a crash leaves nothing behind.
         if self._side is None:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # somebody may have deleted it
             self._side = os.open(self._folder, os.O_TMPFILE | os.O_RDWR, 0o600)
         return self._side

@@ -272,11 +272,20 @@ class GcsStore(Basic):
         return SpooledUpload(key, send)
 
     async def compose(
-        self, sources: Sequence[ObjectInfo], target: Key, described: Description, *, expect: Version | None
+        self,
+        sources: Sequence[ObjectInfo],
+        target: Key,
+        described: Description,
+        *,
+        expect: Version | None,
+        checksum: str | None = None,
     ) -> ObjectInfo:
-        """Make `target` out of up to 32 objects, each in the version named, one after the other."""
+        """Make `target` out of up to 32 objects, each in the version named, one after the other.
+
+        `checksum`: the CRC32C that it has to have. Raises Corrupt.
+        """
         if not self._decides and not target.startswith(PARTS):
-            return await self._compose_aside(sources, target, described, expect=expect)
+            return await self._compose_aside(sources, target, described, expect=expect, checksum=checksum)
         body = {
             "sourceObjects": [
                 {"name": self.prefix + source.key, "objectPreconditions": {"ifGenerationMatch": source.version}}
@@ -284,17 +293,26 @@ class GcsStore(Basic):
             ],
             "destination": values.resource(described),
         }
-        params = {"fields": _FIELDS} | values.condition(expect) | values.key_of(described, "kmsKeyName")
+        params = {"fields": f"{_FIELDS},crc32c"} | values.condition(expect) | values.key_of(described, "kmsKeyName")
         answer = await self._json("POST", f"{self._object(target)}/compose", what=target, params=params, payload=body)
+        if checksum is not None:
+            checksums.require_stored(target, checksum, answer.get("crc32c"))
         made = self.info(answer)
         self._described.remember(target, made.version, described)
         return made
 
     async def _compose_aside(
-        self, sources: Sequence[ObjectInfo], target: Key, described: Description, *, expect: Version | None
+        self,
+        sources: Sequence[ObjectInfo],
+        target: Key,
+        described: Description,
+        *,
+        expect: Version | None,
+        checksum: str | None,
     ) -> ObjectInfo:
         """Compose under another key and copy: fake-gcs-server leaves the generation as it was when it composes."""
-        composed = await self.compose(sources, Key(f"{PARTS}{secrets.token_hex(12)}"), described, expect=None)
+        aside = Key(f"{PARTS}{secrets.token_hex(12)}")
+        composed = await self.compose(sources, aside, described, expect=None, checksum=checksum)
         try:
             return await self.copy(composed, target, expect=expect)
         finally:

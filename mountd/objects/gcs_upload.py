@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from mountd.errors import MountdError, NotFound, StoreFailure, Unsupported, VersionChanged
+from mountd.objects import checksums
 from mountd.objects.interface import Buffer, Key, ObjectInfo, Version
 from mountd.objects.leftovers import PATIENCE
 
@@ -40,12 +41,18 @@ ABANDONED = 7 * 86400.0
 
 
 class Piece:
-    """A part: the object that holds it, and which bytes of the file those are."""
+    """A part: the object that holds it, which bytes of the file those are, and their CRC32C where they were sent."""
 
-    __slots__ = ("end", "info", "start")
+    __slots__ = ("checksum", "end", "info", "start")
 
-    def __init__(self, start: int, end: int, info: ObjectInfo) -> None:
-        self.start, self.end, self.info = start, end, info
+    def __init__(self, start: int, end: int, info: ObjectInfo, checksum: str | None = None) -> None:
+        self.start, self.end, self.info, self.checksum = start, end, info, checksum
+
+
+def joint_checksum(pieces: Sequence[Piece]) -> str | None:
+    """Return the CRC32C of all the parts together; `None` where bytes are among them that were never here."""
+    known = [(piece.checksum, piece.end - piece.start) for piece in pieces if piece.checksum is not None]
+    return checksums.joint(known, checksums.CRC32C) if len(known) == len(pieces) else None
 
 
 class KeptParts:
@@ -166,7 +173,7 @@ class ComposedUpload:
         key = Key(f"{self._folder}{number:05}")
         self._sent.add(key)
         made = await self._store.put(key, data)
-        self._parts[number] = [Piece(offset, offset + len(data), made)]
+        self._parts[number] = [Piece(offset, offset + len(data), made, checksums.crc32c(data))]
 
     async def copy_part(self, number: int, offset: int, source: ObjectInfo, start: int, length: int) -> None:
         pieces = self._store.kept.covering(source.version, start, start + length) if start == offset else []
@@ -183,7 +190,7 @@ class ComposedUpload:
         pieces = [piece for number in numbers for piece in self._parts[number]]
         sources = [piece.info for piece in pieces]
         try:
-            made = await self._compose(sources, self._key, expect)
+            made = await self._compose(sources, self._key, expect, joint_checksum(pieces))
         except VersionChanged:
             made = await self._composed_before(sources)
         used = {piece.info.key for piece in pieces}
@@ -210,8 +217,10 @@ class ComposedUpload:
             raise VersionChanged(f"{self._key} was changed by somebody else")
         return found
 
-    async def _compose(self, sources: list[ObjectInfo], target: Key, expect: Version | None) -> ObjectInfo:
-        """Make an object out of others, by way of larger parts where they are many."""
+    async def _compose(
+        self, sources: list[ObjectInfo], target: Key, expect: Version | None, checksum: str | None = None
+    ) -> ObjectInfo:
+        """Make an object out of others, by way of larger parts where they are many; `checksum`: what it has to have."""
         joined: set[Key] = set()
         level = 0
         try:
@@ -223,7 +232,7 @@ class ComposedUpload:
                     key = Key(f"{self._folder}{level}-{i:05}")
                     joined.add(key)
                     sources.append(await self._store.compose(group, key, {}, expect=None))
-            return await self._store.compose(sources, target, self._described, expect=expect)
+            return await self._store.compose(sources, target, self._described, expect=expect, checksum=checksum)
         finally:
             await remove(self._store, joined)
 

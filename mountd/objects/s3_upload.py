@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 
@@ -13,7 +13,7 @@ from mountd.objects import s3_values as values
 from mountd.objects.interface import Buffer, Key, MiB, ObjectInfo, Version
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mountd.objects.s3 import S3Store
 
@@ -22,26 +22,54 @@ FILE_PART = 16 * MiB
 PARALLEL_COPIES = 8
 
 
+class _Part(NamedTuple):
+    """A part that the service has. `checksum`: of its bytes, where they were sent or the service tells."""
+
+    etag: str
+    size: int
+    checksum: str | None
+
+    def named(self, told: bool) -> dict[str, str]:
+        """Return what the service is told of the part; `told`: with its checksum."""
+        return {"ETag": self.etag} | ({"ChecksumCRC32": self.checksum} if told and self.checksum else {})
+
+
+def _require_whole(key: Key, parts: Sequence[_Part], reported: str | None) -> None:
+    """Compare what the service reports of the object with its parts, where their checksums are known. Raises Corrupt.
+
+    Of parts that were copied inside the store there is no checksum, unless the service tells.
+    """
+    known = [(part.checksum, part.size) for part in parts if part.checksum is not None]
+    if reported is None or len(known) < len(parts):
+        return
+    whole = "-" not in reported
+    ours = checksums.joint(known, checksums.CRC32) if whole else checksums.composite([text for text, _ in known])
+    checksums.require_stored(key, ours, reported)
+
+
 class S3Upload:
     """A multipart upload. Made by `begin`."""
 
-    def __init__(self, store: S3Store, key: Key, upload_id: str) -> None:
+    def __init__(self, store: S3Store, key: Key, begun: Mapping[str, Any]) -> None:
         self._store = store
         self._key = key
-        self._id = upload_id
-        self._parts: dict[int, tuple[str, int]] = {}  # number: ETag and size
+        self._id: str = begun["UploadId"]
+        # Where the upload was begun with them, the service wants to be told the checksums of the parts at the end.
+        self._told = begun.get("ChecksumAlgorithm") == "CRC32"
+        self._parts: dict[int, _Part] = {}
 
     @classmethod
     async def begin(cls, store: S3Store, key: Key, described: dict[str, Any]) -> S3Upload:
         """Begin an object that will carry what `described` says."""
-        upload = cls(store, key, (await store.call("create_multipart_upload", key, **described))["UploadId"])
+        upload = cls(store, key, await store.call("create_multipart_upload", key, **described))
         store.leftovers.note(key, upload._id)
         return upload
 
     async def put_part(self, number: int, offset: int, data: Buffer) -> None:
         answer = await self._call("upload_part", PartNumber=number, Body=bytes(data))
-        checksums.require_stored(f"{self._key}, part {number}", checksums.crc32(data), answer.get("ChecksumCRC32"))
-        self._parts[number] = answer["ETag"], len(data)
+        checksum = checksums.crc32(data)
+        checksums.require_stored(f"{self._key}, part {number}", checksum, answer.get("ChecksumCRC32"))
+        self._parts[number] = _Part(answer["ETag"], len(data), checksum)
 
     async def copy_part(self, number: int, offset: int, source: ObjectInfo, start: int, length: int) -> None:
         answer = await self._call(
@@ -50,15 +78,18 @@ class S3Upload:
             CopySourceRange=f"bytes={start}-{start + length - 1}",
             **self._store.source(source, match=True),
         )
-        self._parts[number] = answer["CopyPartResult"]["ETag"], length
+        copied = answer["CopyPartResult"]
+        self._parts[number] = _Part(copied["ETag"], length, copied.get("ChecksumCRC32"))
 
     async def complete(self, numbers: Sequence[int], *, expect: Version | None = None) -> ObjectInfo:
-        etags = [self._parts[number][0] for number in numbers]
-        parts = [{"PartNumber": number, "ETag": etag} for number, etag in zip(numbers, etags, strict=True)]
-        size = sum(self._parts[number][1] for number in numbers)
+        made_of = [self._parts[number] for number in numbers]
+        etags = [part.etag for part in made_of]
+        parts = [{"PartNumber": number} | part.named(self._told) for number, part in zip(numbers, made_of, strict=True)]
+        size = sum(part.size for part in made_of)
         condition = values.condition(expect)
         try:
             answer = await self._call("complete_multipart_upload", MultipartUpload={"Parts": parts}, **condition)
+            _require_whole(self._key, made_of, answer.get("ChecksumCRC32"))
             made = values.made(self._key, answer, size=size)
         except (NotFound, VersionChanged):
             # The answer to an earlier attempt may have been lost: then the object is there, made of exactly these

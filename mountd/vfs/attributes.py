@@ -166,7 +166,11 @@ class AttributeStore:
         async with self._commit:
             rows, self._unwritten = self._unwritten, []
             if rows:
-                await trio.to_thread.run_sync(self._journal.save_attributes, rows)
+                try:
+                    await trio.to_thread.run_sync(self._journal.save_attributes, rows)
+                except MountdError:
+                    self._unwritten = rows + self._unwritten  # others wait for these, too
+                    raise
 
     async def run(self) -> None:
         """Store changes as they come, until cancelled."""
@@ -183,13 +187,20 @@ class AttributeStore:
 
     async def flush(self, below: Key) -> None:
         """Return when the store has all changes at and below one directory."""
-        await self.journaled()
+        await self._perhaps_journaled()
         await each([s for s in list(self._changed.values()) if s.directory.startswith(below)], self._flush)
 
     async def flush_in(self, directories: Iterable[Key]) -> None:
         """Return when the store has the changes in these directories, not those further down."""
-        await self.journaled()
+        await self._perhaps_journaled()
         await each([self._changed[key] for key in directories if key in self._changed], self._flush)
+
+    async def _perhaps_journaled(self) -> None:
+        """Have changes in the journal before they are in the store, unless the local disk is full."""
+        try:
+            await self.journaled()
+        except MountdError as exc:
+            self._failures.add(f"attributes could not be noted on local disk: {exc}")
 
     async def _flush(self, state: Sidecar) -> None:
         async with state.lock:
@@ -206,7 +217,11 @@ class AttributeStore:
                 self._changed.pop(state.directory, None)
         async with self._commit:  # a change that comes now is written after this removal
             rows = [(state.directory, name) for name in taken if name not in state.pending]
-            await trio.to_thread.run_sync(self._journal.remove_attributes, rows)
+            self._unwritten = [each for each in self._unwritten if each[:2] not in rows]
+            try:
+                await trio.to_thread.run_sync(self._journal.remove_attributes, rows)
+            except MountdError as exc:
+                self._failures.add(f"attributes that are stored will be stored again by the next mount: {exc}")
 
     async def _write(self, state: Sidecar) -> None:
         for _ in range(ATTEMPTS):

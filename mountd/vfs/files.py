@@ -311,7 +311,21 @@ class Files:
         except MountdError as exc:
             log.warning("%s: kept on local disk, will be tried again: %s", node.key, exc)
         if not node.opens:
+            incomplete = node.content if node.content is not None and node.content.refused else None
+            if incomplete is not None and not node.unlinked:
+                self._give_up(node)
             self._rest(node)
+            if incomplete is not None:
+                await self._uploader.forget(incomplete)
+
+    def _give_up(self, node: File) -> None:
+        """Nobody has a file open any more of which something did not fit on the local disk: it cannot be stored, now or
+        later, and whoever wrote it has been told. The name leads to what the store has."""
+        self._failed(f"{node.key}: given up, the local disk had no room for it; the store has it as it was before")
+        self._errors.pop(node, None)
+        node.unlinked = True
+        if node.parent is not None:
+            self._namespace.expire(node.parent, node.name)
 
     def _rest(self, node: File) -> None:
         if node.content is None:

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from mountd.config import MountSettings
     from mountd.objects.interface import Key, ObjectStore
     from mountd.objects.native import NativeFolder
+    from mountd.writeback.backlog import Backlog
 
 log = logging.getLogger(__name__)
 
@@ -154,6 +155,11 @@ class FileSystem:
     def write_back(self) -> bool:
         """Whether changes are acknowledged before the store has them."""
         return self._deferral is not None and self._deferral.deferred
+
+    @property
+    def backlog(self) -> Backlog | None:
+        """What was acknowledged and the store does not have; `None` for a folder of this machine."""
+        return self._deferral.backlog if self._deferral is not None else None
 
     def node(self, ino: int) -> Node:
         """Return a node by number, made to be kept. Raises Stale when it is not known (any more)."""
@@ -363,6 +369,13 @@ class FileSystem:
         for change in self._deferral.backlog.pending if self._deferral is not None else ():
             error = str(change.error) if change.error is not None else None
             yield Pending(change.key, change.size, error, change=change.kind.value, safe=True)
+
+    def damaged(self, backing_file: Path, amount: int) -> str:
+        """Note that `amount` bytes which only this machine has are damaged; return the name of the file."""
+        names = (node.key for node, _ in self.files.pending() if node.content and node.content.path == backing_file)
+        name = next(names, str(backing_file))
+        self._failures.add(f"{name}: the local disk has damaged {amount} bytes that are not in the store")
+        return name
 
     async def retry_forever(self) -> None:
         """Try files again that nobody has open and that could not be stored."""

@@ -59,7 +59,7 @@ class Ahead:
         try:
             async with limiter:
                 self._spoilt.discard(number)
-                data = await self._content.read(*span)
+                data = await self._content.read_compared(*span)
                 if data is not None:
                     upload = await self.upload()
                     await upload.put_part(number, span.start, data)

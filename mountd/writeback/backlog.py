@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 import trio
 
 from mountd import crash
+from mountd.data import blocks
 from mountd.data.extents import ExtentMap
 from mountd.errors import Corrupt, MountdError, VersionChanged
-from mountd.objects.interface import ABSENT, Key, ObjectInfo, ObjectStore, Version
-from mountd.writeback.pending import NOT_YET, Change, Kind, Pending, Written, is_local
+from mountd.objects.interface import ABSENT, Key, MiB, ObjectInfo, ObjectStore, Version
+from mountd.writeback.pending import NOT_YET, Change, Kind, Pending, Written, is_local, units
 from mountd.writeback.rows import Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from mountd.data.extents import Span
     from mountd.writeback.rows import Rows
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 # Bytes up to which an object is kept in the journal: writing a file and its name durably costs as much as this.
 IN_JOURNAL = 64 * 1024
+VERIFIED_AT_ONCE = 8 * MiB
 
 
 class Backlog:
@@ -72,6 +74,7 @@ class Backlog:
         self.pending.require(change.key, change.expect)
         self.pending.add(change)
         if data is not None and change in self.pending:
+            change.checks = {0: blocks.checksum(data)}
             self._data[change.seq] = data
 
     async def commit(self) -> None:
@@ -125,14 +128,47 @@ class Backlog:
 
     async def bytes_here(self, change: Change, start: int, end: int) -> bytes:
         """Return bytes of a put, zeros where only the store has them. Raises Corrupt where they are damaged."""
-        if change.spool:
-            return await trio.to_thread.run_sync(self.spool.read, change.spool, start, end)
+        if not change.spool:
+            return await trio.to_thread.run_sync(self._in_journal, change, start, end)
+        return await trio.to_thread.run_sync(self._in_spool, change, start, end)
+
+    def _in_journal(self, change: Change, start: int, end: int) -> bytes:
         data = self._data.get(change.seq)
         if data is None:
-            data = await trio.to_thread.run_sync(self._rows.data, change)
+            data = self._rows.data(change)
         if len(data) != change.size:  # the row is gone: it has just arrived, or somebody has changed the journal
             raise Corrupt(f"{change.key}: the journal has {len(data)} of its {change.size} bytes")
+        if change.checks.get(0) not in (None, blocks.checksum(data)):
+            raise Corrupt(f"{change.key}: the journal on local disk is damaged; write the file again, or remove it")
         return data[start:end]
+
+    def _in_spool(self, change: Change, start: int, end: int) -> bytes:
+        found = bytearray(end - start)
+        for number, unit in units(change, start, end):
+            data = self.spool.read(change.spool, *unit)
+            if change.checks.get(number) not in (None, blocks.checksum(data)):
+                raise Corrupt(
+                    f"{change.key}: the local disk has damaged it (in {self.spool.path(change.spool)}); "
+                    "write the file again, or remove it"
+                )
+            low, high = max(start, unit.start), min(end, unit.end)
+            found[low - start : high - start] = data[low - unit.start : high - unit.start]
+        return bytes(found)
+
+    async def verify(self, change: Change) -> None:
+        """Compare all that is here of a put with its checksums. Raises Corrupt."""
+        for start in range(0, change.size, VERIFIED_AT_ONCE):
+            await self.bytes_here(change, start, min(start + VERIFIED_AT_ONCE, change.size))
+
+    async def damaged(self) -> AsyncIterator[tuple[Change, str]]:
+        """Yield the pending puts whose bytes are not what was acknowledged, with what is wrong."""
+        for change in self.pending:
+            if change.kind is Kind.PUT:
+                try:
+                    await self.verify(change)
+                except Corrupt as exc:
+                    if change in self.pending:
+                        yield change, str(exc)
 
     async def read(self, store: ObjectStore, change: Change, start: int, end: int) -> bytes:
         """Return bytes of a put, those that only the store has from there."""

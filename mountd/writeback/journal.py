@@ -20,13 +20,21 @@ from typing import TYPE_CHECKING, Any
 
 from mountd.data.cache import Saved
 from mountd.errors import Corrupt, NoSpace, StoreFailure
-from mountd.objects.interface import ABSENT, Key, ObjectInfo, Version
+from mountd.objects.interface import ABSENT, Key, MiB, ObjectInfo, Version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 SCHEMA_VERSION = 1
+
+# Up to this size in bytes the whole database is examined at the start; a larger one says so where it is damaged.
+EXAMINED = 16 * MiB
+
+_WAY_OUT = (
+    "it may hold changes that the store does not have yet; bring it back from a backup, or move it away, with its "
+    "-wal file, to start without them"
+)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS blobs (
@@ -77,23 +85,32 @@ class Intent:
 class Journal:
     """One mount's database. Methods block on the disk for at most a commit; they may be called from any thread.
 
-    Raises Corrupt when the file is not a journal of ours.
+    Raises Corrupt, and has changed nothing, when the file is damaged or not a journal of ours; NoSpace, StoreFailure.
     """
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
-        try:
+        self._path = path
+        _require_main_file(path)
+        with self._use():
             self._db = _connect(path)
-            self._check_version(path)
-            self._db.executescript(_SCHEMA)
-        except sqlite3.DatabaseError as exc:
-            raise Corrupt(f"{path} is damaged ({exc}); move it away to start with an empty cache") from exc
+            self._check_version()
+            self._examine()
+            self._db.executescript(f"{_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}")
 
-    def _check_version(self, path: Path) -> None:
+    def _check_version(self) -> None:
         (found,) = self._db.execute("PRAGMA user_version").fetchone()
         if found not in (0, SCHEMA_VERSION):
-            raise Corrupt(f"{path} was written by another version of mountd (format {found}, not {SCHEMA_VERSION})")
-        self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            raise Corrupt(
+                f"{self._path} was written by another version of mountd (format {found}, not {SCHEMA_VERSION}): use "
+                f"that one; {_WAY_OUT}"
+            )
+
+    def _examine(self) -> None:
+        if self._path.stat().st_size <= EXAMINED:
+            (found,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+            if found != "ok":
+                raise sqlite3.DatabaseError(" ".join(found.split()))
 
     def find(self, key: Key, version: Version) -> Saved | None:
         """Return the backing file of one version of an object."""
@@ -108,11 +125,14 @@ class Journal:
 
     def save(self, rows: Sequence[Saved]) -> None:
         """Insert or replace rows, in one transaction."""
-        now = time.time()
-        values = [
-            (r.id, r.info.key, r.info.version, r.info.size, r.info.mtime_ns, pack(r.checks), r.bytes, now) for r in rows
-        ]
         with self._use(), self._db:
+            # Later than all before, whatever the clock says: one that was set back would make what is in use look old.
+            (last,) = self._db.execute("SELECT coalesce(max(used), 0) FROM blobs").fetchone()
+            now = max(time.time(), last + 0.001)
+            values = [
+                (r.id, r.info.key, r.info.version, r.info.size, r.info.mtime_ns, pack(r.checks), r.bytes, now)
+                for r in rows
+            ]
             self._db.executemany("REPLACE INTO blobs VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def remove(self, ids: Sequence[str]) -> None:
@@ -125,6 +145,15 @@ class Journal:
         """Return names and sizes in bytes of the backing files that were used longest ago."""
         with self._use():
             return self._db.execute("SELECT id, bytes FROM blobs ORDER BY used LIMIT ?", (count,)).fetchall()
+
+    def after(self, id: str, count: int) -> list[Saved]:
+        """Return up to `count` backing files with greater ids, by id."""
+        with self._use():
+            rows = self._db.execute(
+                "SELECT id, key, size, mtime_ns, version, checks, bytes FROM blobs WHERE id > ? ORDER BY id LIMIT ?",
+                (id, count),
+            ).fetchall()
+        return [Saved(i, ObjectInfo(key, *info), unpack(checks), amount) for i, key, *info, checks, amount in rows]
 
     def total(self) -> int:
         """Return the bytes of all backing files."""
@@ -225,6 +254,8 @@ class Journal:
             try:
                 yield
             except sqlite3.Error as exc:
+                if type(exc) is sqlite3.DatabaseError:  # the classes below it are about something else
+                    raise Corrupt(f"{self._path} is damaged ({exc}): {_WAY_OUT}") from exc
                 # Source: SQLITE_FULL in the SQLite documentation, whose text is "database or disk is full".
                 kind = NoSpace if "full" in str(exc) else StoreFailure
                 raise kind(f"the journal on local disk: {exc}") from exc
@@ -244,6 +275,13 @@ class _Synchronous:
 
     def __exit__(self, *exc: object) -> None:
         self._db.execute("PRAGMA synchronous = NORMAL")
+
+
+def _require_main_file(path: Path) -> None:
+    """Raise Corrupt where changes are left without the database that they belong to: SQLite would delete them."""
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size and not (path.exists() and path.stat().st_size):
+        raise Corrupt(f"{path} is missing, but not its changes in {log.name}: {_WAY_OUT}")
 
 
 def _connect(path: Path) -> sqlite3.Connection:

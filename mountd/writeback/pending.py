@@ -18,13 +18,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from mountd.data import blocks
+from mountd.data.extents import Span
 from mountd.errors import MountdError, VersionChanged
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, Version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from mountd.data.extents import Span
 
 # Versions that this machine gives to what the store does not have yet. No service gives one that begins like this.
 _LOCAL = "mountd:"
@@ -64,6 +64,7 @@ class Change:
         spans: of a put: the ranges that are here, `None` for all; the rest is that of `base`.
         base: an object that the rest is taken from, in the store or made by an earlier copy; `under`: the local version
             of an earlier change that makes another object of it, with the same rest.
+        checks: of a put: CRC32C of what is here, by the number of the unit (see `units`).
         base_since: number of the change before which `base` must be there, if it is not taken from elsewhere by then; 0
             where that is not known.
         group: NOT_YET until the change is durable.
@@ -103,6 +104,19 @@ class Change:
     def leaves(self) -> Version:
         """The version that the key has afterwards."""
         return ABSENT if self.kind is Kind.DELETE else self.version
+
+
+def units(change: Change, start: int, end: int) -> Iterator[tuple[int, Span]]:
+    """Yield, with their numbers, the pieces of a put that are here, touch `[start, end)` and have a checksum each.
+
+    They are cut where blocks end; those of a whole file are its blocks.
+    """
+    if change.spans is None:
+        yield from ((number, blocks.span(number, change.size)) for number in blocks.touched(start, end))
+        return
+    for number, unit in enumerate(unit for span in change.spans for unit in blocks.cut(*span)):
+        if start < unit.end and unit.start < end:
+            yield number, unit
 
 
 @dataclass(slots=True)

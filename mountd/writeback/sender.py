@@ -46,7 +46,11 @@ class Sender:
         path = self._backlog.spool.path(change.spool)
         await trio.to_thread.run_sync(_require_size, path, change)
         base = None if change.base is None else self._backlog.real(change.base)
-        content = Content(path, base=base, size=change.size, ledger=_NoBudget())
+        whole = change.spans is None
+        if not whole:  # of a whole file, blocks are compared as they are read
+            await self._backlog.verify(change)
+        checks = change.checks if whole else None
+        content = Content(path, base=base, size=change.size, ledger=_NoBudget(), checks=checks)
         for span in [Span(0, change.size)] if change.spans is None else change.spans:
             content.extents.set(span.start, span.end, State.DIRTY)
         try:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from mountd.data import blocks
 from mountd.data.extents import Span
 from mountd.errors import Corrupt
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, Version
 from mountd.writeback.backlog import IN_JOURNAL, lacking
-from mountd.writeback.pending import Change, Kind, new_version
+from mountd.writeback.pending import Change, Kind, new_version, units
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,7 +83,7 @@ class Spooler:
             change.base = None
             return bytes(data)
         if whole and await content.share(snapshot, lambda: self._link(content, change)):
-            change.base = None
+            change.base, change.checks = None, await content.checked_blocks()
             return None
         await self._copy(content, snapshot, change)
         return None
@@ -105,9 +106,9 @@ class Spooler:
                 change.base_since = earlier.base_since
             elif earlier is None and content.base is not None:
                 change.base = self._backlog.real(content.base)
-            change.spans = _joined([*spans, *taken])
+            change.spans = sorted([*spans, *taken])
             if not lacking(change.spans, 0, change.size):
-                change.base, change.under, change.spans = None, ABSENT, None
+                change.base, change.under = None, ABSENT
             try:
                 await self._fill(content, snapshot, change, spans, taken, earlier)
             except Corrupt:
@@ -129,14 +130,21 @@ class Spooler:
     ) -> None:
         spool = self._backlog.spool
         change.spool, descriptor = await trio.to_thread.run_sync(spool.begin, change.size)
+        checks: dict[Span, int] = {}
+
+        async def write(data: bytes, start: int) -> None:
+            for unit in blocks.cut(start, start + len(data)):
+                checks[unit] = blocks.checksum(data[unit.start - start : unit.end - start])
+            await trio.to_thread.run_sync(spool.write, descriptor, data, start)
+
         try:
             for start, end in _steps(spans):
                 data, _ = await content.read_frozen(snapshot, start, end)
-                await trio.to_thread.run_sync(spool.write, descriptor, bytes(data), start)
+                await write(bytes(data), start)
             for start, end in _steps(taken):
                 assert earlier is not None  # else nothing is taken from it
-                piece = await self._backlog.bytes_here(earlier, start, end)
-                await trio.to_thread.run_sync(spool.write, descriptor, piece, start)
+                await write(await self._backlog.bytes_here(earlier, start, end), start)
+            change.checks = {number: checks[unit] for number, unit in units(change, 0, change.size)}
         except BaseException:
             os.close(descriptor)
             spool.remove([change.spool])
@@ -156,16 +164,8 @@ def _here(change: Change, size: int) -> list[Span]:
 
 def _steps(spans: list[Span]) -> Iterator[Span]:
     for span in spans:
-        for start in range(span.start, span.end, _STEP):
-            yield Span(start, min(start + _STEP, span.end))
-
-
-def _joined(spans: list[Span]) -> list[Span]:
-    """Return spans that do not overlap, sorted, with neighbours made one."""
-    joined: list[Span] = []
-    for span in sorted(spans):
-        if joined and joined[-1].end == span.start:
-            joined[-1] = Span(joined[-1].start, span.end)
-        else:
-            joined.append(span)
-    return joined
+        start = span.start
+        while start < span.end:
+            end = min(span.end, (start // _STEP + 1) * _STEP)  # at the ends of blocks, which have a checksum each
+            yield Span(start, end)
+            start = end

@@ -1,14 +1,18 @@
 """A content against the simplest model there is: the file as bytes, and the object in the store as bytes."""
 
 import os
+import subprocess
+from pathlib import Path
 
+import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mountd.data import blocks
 from mountd.data.content import Content
-from mountd.data.extents import Span
+from mountd.data.extents import Span, State
+from mountd.errors import Corrupt, NoSpace
 from mountd.objects.interface import Key, ObjectInfo, Version
 
 UNIT = blocks.BLOCK // 4
@@ -35,6 +39,11 @@ def info_of(data, version="v1"):
     return ObjectInfo(Key("k"), len(data), 0, Version(version))
 
 
+def checks_of(data):
+    """Return what is kept of a file that is here as a whole."""
+    return {i: blocks.checksum(data[i * blocks.BLOCK :][: blocks.BLOCK]) for i in range(-(-len(data) // blocks.BLOCK))}
+
+
 offsets = st.integers(0, SIZE + 2 * UNIT)
 operations = st.lists(
     st.one_of(
@@ -45,6 +54,7 @@ operations = st.lists(
         st.tuples(st.just("freeze"), st.just(0), st.just(0)),
         st.tuples(st.just("send"), offsets, st.integers(1, 4 * UNIT)),
         st.tuples(st.just("settle"), st.just(0), st.just(0)),
+        st.tuples(st.just("close"), st.just(0), st.just(0)),
     ),
     max_size=25,
 )
@@ -100,6 +110,9 @@ class Model:
             self.content.thaw(self.snapshot)
             self.snapshot = None
 
+    async def close(self, *_):
+        self.content.close()
+
     async def whole(self, snapshot, start, end):
         data, missing = await self.content.read_frozen(snapshot, start, end)
         for gap in missing:
@@ -113,6 +126,8 @@ class Model:
             here = run.state is not None
             pieces.append(await self.content.read(*run[:2]) if here else self.stored[run.start : run.end])
         assert b"".join(pieces) == bytes(self.file)
+        assert self.ledger.bytes == self.content.extents.total()
+        assert await self.content.scrub() == []
         assert self.ledger.bytes == self.content.extents.total()
         if not self.content.dirty:
             assert bytes(self.file) == self.stored
@@ -141,6 +156,58 @@ def test_every_byte_is_the_newest_whatever_happens_in_between(tmp_path_factory, 
     trio.run(run)
 
 
+@settings(max_examples=150, deadline=None)
+@given(operations, st.floats(0, 1, exclude_max=True))
+def test_no_byte_can_turn_unnoticed_whatever_was_done_before(tmp_path_factory, ops, place):
+    """Each byte that is here is covered by a checksum: one that the disk changes is dropped where the store has it, or
+    reported and never uploaded, and it is never read."""
+    path = tmp_path_factory.mktemp("content") / "blob"
+
+    async def run():
+        model = Model(path)
+        for name, offset, length in ops:
+            if name not in ("send", "freeze", "settle"):
+                await getattr(model, name)(offset, length)
+        content = model.content
+        runs = list(content.extents)
+        offset = int(place * sum(run.end - run.start for run in runs))
+        run = next((r for r in runs if (offset := offset - (r.end - r.start)) < 0), None)
+        if run is None:
+            return
+        at = run.end + offset
+        block = blocks.span(at // blocks.BLOCK, content.size)
+        dirty = content.extents.spans(*block, State.DIRTY)
+        checks = await content.checked_blocks()
+        content.close()
+        turn(path, at)
+        snapshot = await content.freeze()
+        if dirty:
+            assert await content.scrub() == [block]
+            with pytest.raises(Corrupt):
+                await content.read_frozen(snapshot, 0, content.size)
+            with pytest.raises(Corrupt):
+                await content.read(at, at + 1)
+            assert at // blocks.BLOCK not in await content.checked_blocks()
+        else:
+            assert await model.whole(snapshot, 0, content.size) == bytes(model.file)
+            assert content.extents.spans(*block, None) == [block]
+            checks.pop(at // blocks.BLOCK, None)
+            assert await content.checked_blocks() == checks
+        content.thaw(snapshot)
+        content.close()
+
+    trio.run(run)
+
+
+def turn(path, offset):
+    """Turn a bit of a file."""
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        old = file.read(1)
+        file.seek(offset)
+        file.write(bytes([(old or b"\0")[0] ^ 4]))
+
+
 async def test_a_snapshot_keeps_what_is_overwritten_after_it_was_taken(tmp_path):
     """A write during an upload is not mixed into what is uploaded."""
     content = Content(tmp_path / "blob", base=None, size=0, ledger=Ledger())
@@ -162,7 +229,7 @@ async def test_a_damaged_block_is_absent_after_a_restart(tmp_path):
     data = os.urandom(3 * blocks.BLOCK)
     path = tmp_path / "blob"
     path.write_bytes(data)
-    checks = blocks.checksums(data, 0, len(data))
+    checks = checks_of(data)
     with open(path, "r+b") as file:
         file.seek(blocks.BLOCK + 5)
         file.write(b"damage")
@@ -181,5 +248,111 @@ async def test_what_was_written_here_gets_checksums_once_it_is_clean(tmp_path):
     snapshot = await content.freeze()
     content.settle(snapshot, info_of(data))
     content.thaw(snapshot)
-    assert await content.checked_blocks() == blocks.checksums(data, 0, len(data))
+    assert await content.checked_blocks() == checks_of(data)
     content.close()
+
+
+async def test_damage_is_not_hidden_by_writing_over_a_part_of_it(tmp_path):
+    """A write into a block that the disk has damaged makes no checksum of the damage; one over all of it heals."""
+    content = Content(tmp_path / "blob", base=None, size=0, ledger=Ledger())
+    await content.write(0, b"a" * (2 * blocks.BLOCK))
+    turn(content.path, 10)
+    await content.write(1000, b"b" * 1000)
+    snapshot = await content.freeze()
+    with pytest.raises(Corrupt, match="damaged what was written at byte 0"):
+        await content.read_frozen(snapshot, 0, content.size)
+    content.thaw(snapshot)
+    await content.write(0, b"c" * blocks.BLOCK)
+    snapshot = await content.freeze()
+    data, _ = await content.read_frozen(snapshot, 0, content.size)
+    assert data == b"c" * blocks.BLOCK + b"a" * blocks.BLOCK
+    content.thaw(snapshot)
+    content.close()
+
+
+async def test_a_damaged_block_that_is_written_to_is_fetched_where_it_can_be(tmp_path):
+    """What the store has, too, is dropped, and the write stays."""
+    stored = os.urandom(blocks.BLOCK)
+    content = Content(tmp_path / "blob", base=info_of(stored), size=len(stored), ledger=Ledger())
+    await content.fill(0, stored)
+    turn(content.path, 10)
+    await content.write(1000, b"b" * 1000)
+    assert list(content.extents) == [(1000, 2000, State.DIRTY)]
+    await content.fill(0, stored)
+    assert await content.read(0, len(stored)) == stored[:1000] + b"b" * 1000 + stored[2000:]
+    content.close()
+
+
+async def test_damaged_bytes_that_are_saved_for_an_upload_are_not_uploaded(tmp_path):
+    """A write during an upload puts old bytes aside: they are compared, too."""
+    content = Content(tmp_path / "blob", base=None, size=0, ledger=Ledger())
+    await content.write(0, b"a" * (2 * blocks.BLOCK))
+    turn(content.path, 10)
+    snapshot = await content.freeze()
+    await content.write(0, b"b" * blocks.BLOCK)
+    with pytest.raises(Corrupt):
+        await content.read_frozen(snapshot, 0, 100)
+    content.thaw(snapshot)
+    content.close()
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: os.truncate(path, blocks.BLOCK)], ids=["gone", "short"])
+async def test_a_backing_file_that_was_cut_or_deleted_is_fetched_again(tmp_path, damage):
+    """While nobody has it open: its name then leads to other bytes, or to none."""
+    stored = os.urandom(3 * blocks.BLOCK)
+    content = Content(tmp_path / "blob", base=info_of(stored), size=len(stored), ledger=Ledger())
+    await content.fill(0, stored)
+    content.close()
+    damage(content.path)
+    assert await content.read(2 * blocks.BLOCK, 3 * blocks.BLOCK) is None
+    await content.fill(2 * blocks.BLOCK, stored[2 * blocks.BLOCK :])
+    assert await content.read(2 * blocks.BLOCK, 3 * blocks.BLOCK) == stored[2 * blocks.BLOCK :]
+    content.close()
+
+
+class SmallDisk:
+    """A file system of 1 MiB, mounted for the length of the block."""
+
+    def __init__(self, path):
+        self.path = path
+        path.mkdir()
+
+    def __enter__(self):
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", self.path], check=True)
+        return self.path
+
+    def __exit__(self, *exc):
+        subprocess.run(["umount", "-l", self.path], check=True)  # a test that fails leaves its file open
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk takes root")
+
+
+@needs_root
+async def test_what_a_full_disk_did_not_take_leaves_nothing_behind(tmp_path):
+    """Bytes that were written beyond the end before the disk was full do not show when the file grows."""
+    with SmallDisk(tmp_path / "disk") as disk:
+        content = Content(disk / "blob", base=None, size=0, ledger=Ledger())
+        await content.write(0, b"a" * 1000)
+        with pytest.raises(NoSpace):
+            await content.write(1000, b"b" * (2 << 20))
+        assert content.size == 1000
+        await content.truncate(100_000)
+        assert await content.read(0, 100_000) == b"a" * 1000 + bytes(99_000)
+        assert await content.scrub() == []
+        content.close()
+
+
+@needs_root
+async def test_an_upload_is_right_though_a_write_meanwhile_finds_the_disk_full(tmp_path):
+    """The old bytes cannot be put aside, so they are not overwritten, and the upload reads them where they are."""
+    with SmallDisk(tmp_path / "disk") as disk:
+        content = Content(disk / "blob", base=None, size=0, ledger=Ledger())
+        await content.write(0, b"a" * (700 << 10))
+        snapshot = await content.freeze()
+        with pytest.raises(NoSpace):
+            await content.write(0, b"b" * (700 << 10))
+        data, missing = await content.read_frozen(snapshot, 0, snapshot.size)
+        assert (bytes(data), missing) == (b"a" * (700 << 10), [])
+        content.thaw(snapshot)
+        content.close()

@@ -5,20 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.mount.damage import blobs, drop
+
 MiB = 1024 * 1024
-
-
-def drop(path):
-    """Have the kernel forget the file's pages, so that reads reach the daemon."""
-    fd = os.open(path, os.O_RDONLY)
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-    os.close(fd)
-
-
-def blobs(mount):
-    """Return the files that hold cached bytes."""
-    found = [path for path in (mount.host.folder / "state" / "mountd").glob("*/blobs/*/*") if path.is_file()]
-    return [path for path in found if path.stat().st_blocks]
 
 
 def remount(mount, *options):

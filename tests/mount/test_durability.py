@@ -5,10 +5,10 @@ import os
 
 import pytest
 
-from mountd.crash import VARIABLE
 from tests.proxy import answered, any_request, proxied, s3_error
 
 MiB = 1 << 20
+VARIABLE = "MOUNTD_CRASH_AT"
 
 
 @pytest.fixture

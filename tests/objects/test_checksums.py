@@ -4,9 +4,12 @@ import dataclasses
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mountd.config import MountSettings
 from mountd.errors import Corrupt, MountdError, NotFound, Unavailable
+from mountd.objects import checksums
 from mountd.objects.interface import Key
 from mountd.objects.opening import open_store
 from mountd.stores.store import StoreConfig
@@ -97,6 +100,54 @@ async def test_a_service_that_reports_another_checksum_is_not_believed(place, st
     with pytest.raises(Corrupt):
         await upload.put_part(1, 0, DATA)
     await upload.abort()
+
+
+@given(st.lists(st.binary(max_size=40), min_size=1, max_size=6), st.sampled_from(["crc32", "crc32c"]))
+def test_checksums_of_parts_give_that_of_the_whole(parts, kind):
+    """Without the bytes, whatever the lengths are."""
+    of, polynomial = getattr(checksums, kind), getattr(checksums, kind.upper())
+    assert checksums.joint([(of(part), len(part)) for part in parts], polynomial) == of(b"".join(parts))
+
+
+FIRST = b"x" * (5 << 20)  # the least that S3 takes
+WHOLE = {
+    "s3": [checksums.crc32(FIRST + DATA), checksums.composite([checksums.crc32(FIRST), checksums.crc32(DATA)])],
+    "gcs": [checksums.crc32c(FIRST + DATA)],
+}
+
+
+@pytest.mark.parametrize("right", [True, False], ids=["right", "wrong"])
+async def test_the_checksum_of_a_whole_object_is_compared_with_its_parts(place, store, right):
+    """What the service reports when an upload is complete: of all bytes, or S3's composite of the parts' checksums."""
+    if place[0].flavor == "azure":
+        pytest.skip("the service reports none of blobs made of blocks")
+
+    def is_last(request):
+        return request.method == "POST" and (
+            "uploadId=" in request.target or request.target.split("?")[0].endswith("/compose")
+        )
+
+    for number, whole in enumerate(WHOLE[place[0].flavor]):
+        reported = (whole if right else "AAAAAA==").encode()
+
+        def report(answer, reported=reported):
+            body = answer.body.replace(b"<ETag>", b"<ChecksumCRC32>" + reported + b"</ChecksumCRC32><ETag>")
+            if right:  # where the service reports one by itself, that is the one to be compared
+                return answer.with_body(body)
+            return answer.with_body(re.sub(rb'"crc32c": ?"[^"]+"', b'"crc32c":"AAAAAA=="', body))
+
+        rule = place[1].on(is_last, changed(report))
+        upload = await store.open_upload(Key(f"whole{number}"))
+        await upload.put_part(1, 0, FIRST)
+        await upload.put_part(2, len(FIRST), DATA)
+        if right:
+            made = await upload.complete([1, 2])
+            assert (await store.read_range(made.key, len(FIRST) - 1, 100)).data == b"x" + DATA
+        else:
+            with pytest.raises(Corrupt):
+                await upload.complete([1, 2])
+        assert rule.seen >= 1
+        place[1].clear()
 
 
 async def test_a_lost_answer_to_the_last_request_of_an_upload_is_no_conflict(place, tmp_path):
