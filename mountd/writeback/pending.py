@@ -19,12 +19,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mountd.data import blocks
-from mountd.data.extents import Span
 from mountd.errors import MountdError, VersionChanged
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, Version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from mountd.data.extents import Span
 
 # Versions that this machine gives to what the store does not have yet. No service gives one that begins like this.
 _LOCAL = "mountd:"
