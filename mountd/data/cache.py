@@ -120,17 +120,26 @@ class Cache:
     def leave(self, content: Content) -> None:
         """The node is gone: keep what is clean for a later open, drop what cannot be found again."""
         self._live.pop(content.path.name, None)
-        for segment in range(content.size // SEGMENT + 1):
-            self._segments.pop((content, segment), None)
+        self._forget_segments(content)
         if content.base is None or content.pinned or content.dirty:
             self.drop(content)
         else:
             self.rest(content)
 
+    def _forget_segments(self, content: Content) -> None:
+        possible = range(content.size // SEGMENT + 1)
+        if len(possible) > len(self._segments):  # a store can say any size
+            for known in [known for known in self._segments if known[0] is content]:
+                del self._segments[known]
+            return
+        for segment in possible:
+            self._segments.pop((content, segment), None)
+
     def drop(self, content: Content) -> None:
         """Delete the content's bytes: its object is gone from the store."""
         self._live.pop(content.path.name, None)
         self._unsaved.pop(content.path.name, None)
+        self._forget_segments(content)
         content.discard()
 
     def used(self, content: Content, start: int, end: int) -> None:

@@ -358,7 +358,10 @@ class Content:
     def _forget_checks(self, start: int, end: int) -> None:
         if not self._checks:
             return
-        for number in blocks.touched(start, end):
+        touched = blocks.touched(start, end)
+        # A file can be made any size: then those that there are are fewer than those that could be.
+        few = touched if len(touched) < len(self._checks) else [n for n in self._checks if n in touched]
+        for number in few:
             self._checks.pop(number, None)
             self._unverified.discard(number)
 

@@ -28,6 +28,7 @@ from mountd.errors import (
     Unsupported,
 )
 from mountd.failures import Failure, FailureLog
+from mountd.objects.plausible import PlausibleStore
 from mountd.vfs import virtual
 from mountd.vfs.attributes import AttributeStore
 from mountd.vfs.changes import Changes
@@ -367,6 +368,7 @@ async def open_filesystem(
     earlier daemon left half done is finished first, unless nothing may be changed. Raises Corrupt when the
     journal is damaged, and errors of the store.
     """
+    store = PlausibleStore(store)
     os.makedirs(data, mode=0o700, exist_ok=True)
     journal = Journal(data / "journal.db")
     with contextlib.closing(journal):
