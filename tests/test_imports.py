@@ -30,6 +30,7 @@ LAYERS = (
         "mountd.errors",
         "mountd.failures",
         "mountd.locate",
+        "mountd.private",
         "mountd.settings_file",
         "mountd.units",
     ),

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
+import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mountd.private import open_private
+
 if TYPE_CHECKING:
-    from pathlib import Path
+    from io import TextIOWrapper
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 MAX_BYTES, KEPT = 5 * 1024 * 1024, 3
@@ -20,11 +24,21 @@ _QUIET = (
 )
 
 
+def opened(path: Path) -> int:
+    """Return a descriptor that appends to a log."""
+    return open_private(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+
+class _PrivateFile(logging.handlers.RotatingFileHandler):
+    """Each new file is readable by its owner alone; a link is not followed."""
+
+    def _open(self) -> TextIOWrapper:
+        return open(opened(Path(self.baseFilename)), "a", encoding=self.encoding, errors=self.errors)
+
+
 def to_file(path: Path, *, debug: bool) -> None:
     """Log to `path`, readable by its owner alone; full files are kept as `path.1` and so on."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    _set_up(logging.handlers.RotatingFileHandler(path, maxBytes=MAX_BYTES, backupCount=KEPT), debug=debug)
+    _set_up(_PrivateFile(path, maxBytes=MAX_BYTES, backupCount=KEPT), debug=debug)
 
 
 def to_stderr(*, debug: bool) -> None:

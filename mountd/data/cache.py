@@ -20,6 +20,7 @@ import trio
 from mountd.data.content import Content
 from mountd.errors import MountdError
 from mountd.objects.interface import Key, MiB, ObjectInfo, Version
+from mountd.private import private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -76,7 +77,10 @@ class Cache:
         self._over = trio.Event()
         self._to_save = trio.Event()
         self._started = time.time()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(folder)
+        for entry in os.scandir(folder):
+            if not entry.is_dir(follow_symlinks=False):  # nothing of ours, and links would lead elsewhere
+                os.unlink(entry)
 
     @property
     def bytes(self) -> int:
@@ -227,7 +231,7 @@ class Cache:
             known = self._index.ids()
             for path in self._folder.glob("??/*"):
                 # The margin: a file's times come from a coarser clock, and files of this run must never be swept.
-                if path.name not in known and path.stat().st_ctime < self._started - 60:
+                if path.name not in known and path.lstat().st_ctime < self._started - 60:
                     path.unlink(missing_ok=True)
 
         await trio.to_thread.run_sync(sweep)

@@ -1,4 +1,4 @@
-"""What a store says of objects, before anybody relies on it: nothing outside of what was asked for, no impossible values.
+"""What a store says of objects, before anybody relies on it: nothing outside of what was asked for, nothing impossible.
 
 Services, proxies in front of them and flavors of others can answer anything. Whoever copies or deletes "everything
 below a directory" must not get keys from elsewhere, and numbers go into tables and to the kernel, which have their
@@ -53,7 +53,7 @@ def _required(info: ObjectInfo) -> ObjectInfo:
 def _plausible(info: ObjectInfo) -> ObjectInfo | None:
     """Return the object with its numbers in range, `None` where its version cannot be kept or named to the store."""
     version = info.version
-    if not version.isascii() and not _is_text(version) or "\0" in version:
+    if (not version.isascii() and not _is_text(version)) or "\0" in version:
         return None
     if 0 <= info.size <= MOST and -MOST <= info.mtime_ns <= MOST:
         return info

@@ -1,0 +1,5 @@
+"""Stores and mounts on the real kernel, as for the tests of mounts."""
+
+from tests.mount.conftest import folder, host, local_store, make_host, mount, s3_store, store
+
+__all__ = ["folder", "host", "local_store", "make_host", "mount", "s3_store", "store"]
