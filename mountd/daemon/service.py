@@ -17,7 +17,7 @@ import trio
 from mountd import units
 from mountd.config import Folders
 from mountd.daemon import lock, mountpoint, records
-from mountd.daemon.control import Control
+from mountd.daemon.control import Control, path_in, timeout_in
 from mountd.daemon.records import MountRecord
 from mountd.errors import EXIT_PENDING, MountdError, UserError
 from mountd.failures import FailureLog
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from mountd.config import MountSettings
+    from mountd.daemon.control import Command
     from mountd.daemon.order import MountOrder
 
 log = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ class Service:
 
     async def run(self, ready: Callable[[MountRecord], None]) -> None:
         """Serve until the mount is gone and what was written is stored, as far as that is possible in time."""
-        control = Control({"status": self._status, "sync": self._sync, "unmount": self._unmount})
+        control = Control(self.commands())
         async with trio.open_nursery() as answers:
             async with trio.open_nursery() as nursery:
                 await nursery.start(partial(control.serve, self.record.socket, answers=answers))
@@ -117,6 +118,10 @@ class Service:
                 nursery.cancel_scope.cancel()
             answers.cancel_scope.deadline = trio.current_time() + LAST_WORDS
         log.info("unmounted %s", self.record.mount_point)
+
+    def commands(self) -> dict[str, Command]:
+        """Return what the control socket offers, by name."""
+        return {"status": self._status, "sync": self._sync, "unmount": self._unmount}
 
     async def _mount(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         try:
@@ -175,10 +180,10 @@ class Service:
         }
 
     async def _sync(self, request: Mapping[str, Any], progress: Callable[[Any], Awaitable[None]]) -> None:
-        await self._synced(request.get("path"), float(request["timeout"]), progress)
+        await self._synced(path_in(request), timeout_in(request), progress)
 
     async def _unmount(self, request: Mapping[str, Any], progress: Callable[[Any], Awaitable[None]]) -> None:
-        await self._synced(None, float(request["timeout"]), progress)
+        await self._synced(None, timeout_in(request), progress)
         await trio.to_thread.run_sync(mountpoint.detach, self.record.mount_point)
         await self._gone.wait()
 

@@ -23,6 +23,7 @@ from mountd.errors import (
     NeverOffered,
     NoAttribute,
     NotADirectory,
+    NotFound,
     NotPermitted,
     Stale,
     Unsupported,
@@ -97,6 +98,7 @@ class FileSystem:
     ) -> None:
         self.root = root
         self._in_place = native is not None
+        self._nursery = nursery
         self._failures = failures
         self._recovered = tuple(recovered)
         self.cache = cache
@@ -291,7 +293,7 @@ class FileSystem:
 
     async def sync_file(self, node: File) -> None:
         """Return when the store has a file and its attributes, under each of its names."""
-        await self.files.flush(node)
+        await self._flush(node)
         await self.attributes.flush_in({directory.key for directory, _ in node.places()})
 
     async def sync_directory(self, node: Directory, progress: Callable[[Progress], None] | None = None) -> None:
@@ -310,18 +312,42 @@ class FileSystem:
             if progress is not None:
                 progress(Progress(len(pending) - i, sum(p.bytes for _, p in pending[i:])))
             try:
-                await self.files.flush(node)
+                await self._flush(node)
             except MountdError as exc:
                 failure = failure or exc
         if progress is not None:
             progress(Progress(0, 0))
         return failure
 
+    async def _flush(self, node: File) -> None:
+        """Store a file, to the end though whoever waits for it stops waiting.
+
+        Of an upload that is broken off nobody knows what became of it; the next one could lose against it.
+        """
+        done = trio.Event()
+        failure: MountdError | None = None
+
+        async def flush() -> None:
+            nonlocal failure
+            try:
+                await self.files.flush(node)
+            except MountdError as exc:
+                failure = exc
+            finally:
+                done.set()
+
+        self._nursery.start_soon(flush)
+        await done.wait()
+        if failure is not None:
+            raise failure
+
     async def _resolve(self, path: str) -> Node:
         node: Node = self.nodes.root
         for name in os.fsencode(path.strip("/")).split(b"/"):
             if not isinstance(node, Directory):
                 raise NotADirectory(f"{path}: not a directory")
+            if name in (b"", b".", b".."):  # the kernel never asks for these; as keys they would lead elsewhere
+                raise NotFound(f"{path}: no such file or directory")
             node = await self.namespace.existing(node, name)
         return node
 
