@@ -31,6 +31,7 @@ LAYERS = (
         "mountd.failures",
         "mountd.locate",
         "mountd.private",
+        "mountd.redaction",
         "mountd.settings_file",
         "mountd.units",
     ),

@@ -19,6 +19,7 @@ import trio
 from mountd import units
 from mountd.errors import EXIT_FAILURE, EXIT_USAGE, MountdError, UserError, exit_code_of
 from mountd.private import private_folder
+from mountd.redaction import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -77,9 +78,9 @@ class Control:
         try:
             result = await command(asked, lambda value: say("progress", value=value))
         except UserError as exc:
-            return await say("error", message=str(exc), exit_code=exc.exit_code)
+            return await say("error", message=without_secrets(str(exc)), exit_code=exc.exit_code)
         except MountdError as exc:
-            return await say("error", message=str(exc), exit_code=exit_code_of(exc))
+            return await say("error", message=without_secrets(str(exc)), exit_code=exit_code_of(exc))
         except _GONE:
             raise
         except Exception as exc:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mountd.private import open_private
+from mountd.redaction import without_secrets
 
 if TYPE_CHECKING:
     from io import TextIOWrapper
@@ -36,6 +37,13 @@ class _PrivateFile(logging.handlers.RotatingFileHandler):
         return open(opened(Path(self.baseFilename)), "a", encoding=self.encoding, errors=self.errors)
 
 
+class _Discreet(logging.Formatter):
+    """Leaves secrets out, also of tracebacks."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_secrets(super().format(record))
+
+
 def to_file(path: Path, *, debug: bool) -> None:
     """Log to `path`, readable by its owner alone; full files are kept as `path.1` and so on."""
     _set_up(_PrivateFile(path, maxBytes=MAX_BYTES, backupCount=KEPT), debug=debug)
@@ -47,7 +55,7 @@ def to_stderr(*, debug: bool) -> None:
 
 
 def _set_up(handler: logging.Handler, *, debug: bool) -> None:
-    handler.setFormatter(logging.Formatter(FORMAT))
+    handler.setFormatter(_Discreet(FORMAT))
     logging.basicConfig(handlers=[handler], level=logging.DEBUG if debug else logging.INFO)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)

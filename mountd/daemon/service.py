@@ -16,7 +16,7 @@ import trio
 
 from mountd import units
 from mountd.config import Folders
-from mountd.daemon import lock, mountpoint, records
+from mountd.daemon import cores, lock, mountpoint, records
 from mountd.daemon.control import Control, path_in, timeout_in
 from mountd.daemon.records import MountRecord
 from mountd.errors import EXIT_PENDING, MountdError, UserError
@@ -50,6 +50,7 @@ def run(order: MountOrder, ready: Callable[[MountRecord], None]) -> None:
     Raises UserError or MountdError when it cannot be mounted; then nothing is left behind.
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
+    cores.forbid()
     mountpoint.require_fuse()
     if order.store.flavor == "local":
         mountpoint.keep_apart(order.mount_point, order.store.root)

@@ -15,8 +15,9 @@ from mountd.objects.limit import SMALL_REQUESTS, LimitedStore
 from mountd.objects.local import LocalStore
 from mountd.objects.renewal import RenewingStore
 from mountd.objects.retry import RetryingStore
+from mountd.redaction import without_secrets
 from mountd.stores.catalogue import FlavorCatalogue
-from mountd.stores.credentials import refers_to_files
+from mountd.stores.credentials import refers_to_files, secret_values
 from mountd.stores.options import open_options
 
 if TYPE_CHECKING:
@@ -165,7 +166,8 @@ def _filesystem(flavor: Flavor, root: str, options: Mapping[str, Any], bridge: B
     except UserError:
         raise
     except Exception as exc:
-        reason = " ".join(str(exc).split())
+        known = {option.name: option for option in flavor.options(root)}
+        reason = without_secrets(" ".join(str(exc).split()), secret_values(options, known))
         raise BadCredentials(f"{root}: the credentials or options cannot be used: {reason}") from exc
 
 

@@ -165,7 +165,7 @@ async def visit(fs, directory):
 def test_any_listing_shows_only_names(pages, found):
     """No name twice, none that is a path, no error but the known ones, no key but those made of names.
 
-    [unnameable-keys] [readdir-any-order]
+    [stays-inside] [unnameable-keys] [readdir-any-order]
     """
     store = HostileStore(pages, found, None)
     trio.run(look_around, store)

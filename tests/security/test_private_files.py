@@ -30,7 +30,10 @@ def kept_by(host):
 
 
 def test_everything_is_private_whatever_the_umask(lax_umask, mount):
-    """Folders 0700, files and sockets 0600: settings, journal, backing files, log, lock, record, control socket."""
+    """Folders 0700, files and sockets 0600: settings, journal, backing files, log, lock, record, control socket.
+
+    [private-files]
+    """
     (mount / "a").write_bytes(b"x" * 1000)
     (mount / "a").chmod(0o640)
     mount.host.run("sync")
@@ -74,7 +77,7 @@ def test_a_folder_that_is_not_ours_alone_is_refused(host, local_store, top, way)
     ],
 )
 def test_planted_links_are_not_followed(host, local_store, name):
-    """Refused with one line, or replaced: what the link leads to stays as it is."""
+    """Refused with one line, or replaced: what the link leads to stays as it is. [planted-links]"""
     victim = host.folder / "victim"
     is_folder = name in ("blobs", "blobs/xx", "uploads")
     if is_folder:
@@ -164,7 +167,7 @@ def test_another_user_gets_at_nothing(folder, mount, monkeypatch):
 
 @pytest.mark.parametrize("option", ["--allow-other", "--read-only", "--attributes=on"])
 def test_mounts_take_no_rights_from_files(host, local_store, option):
-    """`nosuid` and `nodev` always, also where other users are let in."""
+    """`nosuid` and `nodev` always, also where other users are let in. [nosuid]"""
     mount = host.mount(local_store, option)
     (line,) = [
         line for line in Path("/proc/self/mountinfo").read_text().splitlines() if line.split()[4] == str(mount.path)
