@@ -16,7 +16,7 @@ import trio
 
 from mountd import units
 from mountd.config import Folders
-from mountd.daemon import cores, lock, mountpoint, records
+from mountd.daemon import limits, lock, mountpoint, records
 from mountd.daemon.control import Control, path_in, timeout_in
 from mountd.daemon.records import MountRecord
 from mountd.errors import EXIT_PENDING, MountdError, UserError
@@ -50,7 +50,8 @@ def run(order: MountOrder, ready: Callable[[MountRecord], None]) -> None:
     Raises UserError or MountdError when it cannot be mounted; then nothing is left behind.
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
-    cores.forbid()
+    limits.forbid_cores()
+    limits.allow_files()
     mountpoint.require_fuse()
     if order.store.flavor == "local":
         mountpoint.keep_apart(order.mount_point, order.store.root)
@@ -169,6 +170,8 @@ class Service:
             "freshness": self._settings.freshness,
             "cache": {"bytes": state.cache_bytes, "limit": state.cache_limit},
             "nodes": state.nodes,
+            "names": state.names,
+            "open_files": state.open_files,
             "handles": state.handles,
             "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "requests": dict(self._opened.requests),

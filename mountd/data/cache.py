@@ -64,9 +64,10 @@ class Cache:
     Args:
         folder: where backing files lie; made when missing.
         limit: bytes that clean extents may use; dirty ones count but are never taken away.
+        open_files_limit: how many backing files are kept open that nobody is using.
     """
 
-    def __init__(self, folder: Path, index: Index, *, limit: int) -> None:
+    def __init__(self, folder: Path, index: Index, *, limit: int, open_files_limit: int = 500) -> None:
         self.limit = limit
         self._folder = folder
         self._index = index
@@ -74,6 +75,8 @@ class Cache:
         self._live: dict[str, Content] = {}
         self._segments: OrderedDict[tuple[Content, int], None] = OrderedDict()
         self._unsaved: dict[str, Content] = {}
+        self._opened: OrderedDict[Content, None] = OrderedDict()
+        self._open_files_limit = open_files_limit
         self._over = trio.Event()
         self._to_save = trio.Event()
         self._started = time.time()
@@ -86,6 +89,11 @@ class Cache:
     def bytes(self) -> int:
         """Bytes that lie in backing files now."""
         return self._bytes
+
+    @property
+    def open_files(self) -> int:
+        """How many backing files are open."""
+        return len(self._opened)
 
     def open(self, info: ObjectInfo) -> Content:
         """Return the content of `info`, with whatever an earlier use left on disk."""
@@ -151,6 +159,27 @@ class Cache:
         for segment in range(start // SEGMENT, -(-end // SEGMENT)):
             self._segments[content, segment] = None
             self._segments.move_to_end((content, segment))
+        if content in self._opened:
+            self._opened.move_to_end(content)
+        self._close_idle()
+
+    def opened(self, content: Content) -> None:
+        """See `content.Ledger`."""
+        self._opened[content] = None
+
+    def closed(self, content: Content) -> None:
+        """See `content.Ledger`."""
+        self._opened.pop(content, None)
+
+    def _close_idle(self) -> None:
+        """Close the files that were not used for longest; they are opened again on demand."""
+        if len(self._opened) <= self._open_files_limit:
+            return
+        for content in list(self._opened):
+            if len(self._opened) <= self._open_files_limit:
+                return
+            if content.idle:
+                content.close_file()
 
     def grew(self, amount: int) -> None:
         """See `content.Ledger`."""

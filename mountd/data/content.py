@@ -40,6 +40,12 @@ class Ledger(Protocol):
     def grew(self, amount: int) -> None:
         """`amount` more bytes lie in backing files (fewer when negative)."""
 
+    def opened(self, content: Content) -> None:
+        """The backing file has been opened; called in any thread."""
+
+    def closed(self, content: Content) -> None:
+        """The backing file has been closed."""
+
     def reclaim(self, amount: int) -> bool:
         """Try to free `amount` bytes of disk; tell whether any were."""
 
@@ -95,7 +101,12 @@ class Content:
     @property
     def evictable(self) -> bool:
         """Whether clean extents may be taken away right now."""
-        return not (self.pinned or self.readers or self._mutex.locked() or self._snapshot)
+        return self.idle and not self.pinned
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody is using the backing file right now."""
+        return not (self.readers or self._mutex.locked() or self._snapshot)
 
     def read_now(self, start: int, end: int, buffer: memoryview) -> bool:
         """Fill `buffer` with `[start, end)` if it is here, verified and in the page cache; tell whether it did."""
@@ -298,7 +309,11 @@ class Content:
         """
         if not self.extents.covers(0, self.size):
             return None
-        await trio.to_thread.run_sync(os.fsync, self._file())  # so that those who wait for the lock wait no longer
+        self.readers += 1
+        try:  # before the lock is taken, so that those who wait for it wait no longer
+            await trio.to_thread.run_sync(os.fsync, self._file())
+        finally:
+            self.readers -= 1
         async with self._exclusive():
             if not self.extents.covers(0, self.size) or self._snapshot is not None:
                 return None
@@ -308,6 +323,7 @@ class Content:
             if info is None:
                 return None
             self._fd = None
+            self._ledger.closed(self)
             self.keep_original(descriptor)
             self.path.unlink(missing_ok=True)
             self._checks.clear()
@@ -330,11 +346,18 @@ class Content:
 
     def close(self) -> None:
         """Close the files; they are opened again on demand."""
-        for descriptor in (self._fd, self.original):
-            if descriptor is not None:
-                os.close(descriptor)
-        self._fd = self.original = None
+        self.close_file()
+        if self.original is not None:
+            os.close(self.original)
+        self.original = None
         self._close_replaced()
+
+    def close_file(self) -> None:
+        """Close the backing file. Only while it is `idle`, or when nobody has the file open."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+            self._ledger.closed(self)
 
     def discard(self) -> None:
         """Delete the backing file and everything known about it."""
@@ -348,6 +371,7 @@ class Content:
     def _file(self) -> int:
         if self._fd is None:
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self._ledger.opened(self)
         return self._fd
 
     def _set(self, start: int, end: int, state: State | None) -> None:

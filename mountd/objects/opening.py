@@ -11,7 +11,7 @@ import trio
 from mountd.errors import BadCredentials, UserError
 from mountd.objects.bridge import open_bridge
 from mountd.objects.leftovers import Leftovers
-from mountd.objects.limit import SMALL_REQUESTS, LimitedStore
+from mountd.objects.limit import DATA_REQUESTS, SMALL_REQUESTS, LimitedStore
 from mountd.objects.local import LocalStore
 from mountd.objects.renewal import RenewingStore
 from mountd.objects.retry import RetryingStore
@@ -77,7 +77,8 @@ async def open_store(
         inner = await trio.to_thread.run_sync(
             _implementation, flavor, config.root, options, settings, bridge, leftovers
         )
-        limited = LimitedStore(inner, deadline=settings.request_deadline)
+        bodies = max(2, min(DATA_REQUESTS, settings.buffer_limit // max(1, settings.part_size)))
+        limited = LimitedStore(inner, deadline=settings.request_deadline, data_requests=bodies)
         try:
             renewing = _renewing(limited, inner, flavor, config, settings, bridge, options)
             retrying = RetryingStore(renewing, budget=settings.retry_budget, report=report)

@@ -32,6 +32,7 @@ from mountd.failures import Failure, FailureLog
 from mountd.objects.plausible import PlausibleStore
 from mountd.vfs import virtual
 from mountd.vfs.attributes import AttributeStore
+from mountd.vfs.bounds import Bounds
 from mountd.vfs.changes import Changes
 from mountd.vfs.files import Files, Pending
 from mountd.vfs.keeper import Keeper
@@ -69,13 +70,15 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class FileSystemStatus:
-    """The state of a mount. Sizes in bytes."""
+    """The state of a mount. Sizes in bytes; `names` and `open_files` (of the cache) are what settings limit."""
 
     pending: tuple[Pending, ...]
     cache_bytes: int
     cache_limit: int
     nodes: int
+    names: int
     handles: int
+    open_files: int
     recovered: tuple[str, ...]
     errors: tuple[Failure, ...]
 
@@ -109,6 +112,7 @@ class FileSystem:
                 umask=settings.umask,
             )
         )
+        self.bounds = Bounds(self.nodes, limit=settings.node_limit, freshness=settings.freshness)
         if native is None:
             self.attributes = AttributeStore(store, journal, failures, enabled=settings.attributes)
             self.keeper = Keeper(self.attributes, self.nodes, journal, failures)
@@ -125,6 +129,7 @@ class FileSystem:
                 store,
                 nursery=nursery,
                 prefetch_limit=min(settings.prefetch_limit, settings.cache_size // 4),
+                budget=settings.buffer_limit // 2,
                 in_place=InPlace(native) if native is not None else None,
             ),
             uploader=Uploader(store, nursery=nursery, part_size=settings.part_size, originals=native),
@@ -358,7 +363,9 @@ class FileSystem:
             cache_bytes=self.cache.bytes,
             cache_limit=self.cache.limit,
             nodes=len(self.nodes),
+            names=self.bounds.count(),
             handles=self.files.handles,
+            open_files=self.cache.open_files,
             recovered=self._recovered,
             errors=self._failures.recent(),
         )
@@ -401,7 +408,7 @@ async def open_filesystem(
         recovered = [] if settings.read_only else await finish(store, journal)
         for line in recovered:
             log.info("%s: %s", root, line)
-        cache = Cache(data / "blobs", journal, limit=settings.cache_size)
+        cache = Cache(data / "blobs", journal, limit=settings.cache_size, open_files_limit=settings.open_files_limit)
         async with trio.open_nursery() as nursery:
             fs = FileSystem(
                 store,
@@ -418,6 +425,7 @@ async def open_filesystem(
             nursery.start_soon(fs.retry_forever)
             nursery.start_soon(fs.attributes.run)
             nursery.start_soon(fs.keeper.run)
+            nursery.start_soon(fs.bounds.run)
             await fs.keeper.load(fs.nodes.root)
             try:
                 yield fs

@@ -248,7 +248,10 @@ class Keeper:
         if abs(node.attributes.mtime_ns) > _DATABASE_MAX:
             return  # a year that a program has chosen, far from ours: the sidecar has it
         if (version or isinstance(node, Directory)) and not node.unlinked:
+            self._times.pop(key, None)
             self._times[key] = self._unsaved[key] = (version, node.attributes.mtime_ns)
+            if len(self._times) > REMEMBERED:
+                del self._times[next(iter(self._times))]
             self._wake.set()
 
     def remembered(self, info: ObjectInfo) -> int:
