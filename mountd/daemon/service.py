@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from mountd import units
 from mountd.config import Folders
-from mountd.daemon import limits, lock, mountpoint, records
+from mountd.daemon import leaving, limits, lock, mountpoint, records
 from mountd.daemon.control import Control, path_in, timeout_in
 from mountd.daemon.records import MountRecord
 from mountd.errors import EXIT_PENDING, MountdError, UserError
@@ -101,6 +100,7 @@ class Service:
         self._fs = fs
         self._started = time.time()
         self._gone = trio.Event()
+        self._draining = trio.CancelScope()
         socket = Folders.of_this_user().runtime / f"{order.store.state_name}.socket"
         self.record = MountRecord(order.store.name, order.store.root, order.mount_point, os.getpid(), socket)
 
@@ -116,7 +116,8 @@ class Service:
                     log.info("mounted %s at %s", self.record.root, self.record.mount_point)
                     ready(self.record)
                     await self._gone.wait()
-                    await self._drain(self._settings.drain_timeout)
+                    await self._drain()
+                    self._say_last_words()
                 nursery.cancel_scope.cancel()
             answers.cancel_scope.deadline = trio.current_time() + LAST_WORDS
         log.info("unmounted %s", self.record.mount_point)
@@ -139,23 +140,29 @@ class Service:
             async with trio.open_nursery() as nursery:
                 async for number in signals:
                     log.info("got %s", signal.Signals(number).name)
-                    if nursery.child_tasks:
-                        session.stop()
-                    nursery.start_soon(self._stop)
+                    if nursery.child_tasks or self._gone.is_set():
+                        self._draining.deadline = trio.current_time()
+                    else:
+                        nursery.start_soon(self._stop)
 
     async def _stop(self) -> None:
-        await self._drain(self._settings.drain_timeout)
-        session.stop()
+        await self._drain()
+        if not self._gone.is_set():
+            session.stop()
 
-    async def _drain(self, timeout: float) -> None:
-        with trio.move_on_after(timeout):
+    async def _drain(self) -> None:
+        """Store what is pending until the drain timeout, counted from the first call, is over."""
+        self._draining.deadline = min(self._draining.deadline, trio.current_time() + self._settings.drain_timeout)
+        with trio.move_on_at(self._draining.deadline) as self._draining:
             try:
                 await self._fs.sync()
             except MountdError as exc:
                 log.error("not everything could be stored: %s", exc)
-                return
-        for pending in self._fs.status().pending:
-            log.error("not stored: %s (%s)", pending.path, pending.error or "no time was left")
+
+    def _say_last_words(self) -> None:
+        pending = self._fs.status().pending
+        for line in leaving.last_words(pending):
+            log.log(logging.ERROR if pending else logging.INFO, "%s", line)
 
     async def _status(self, request: Mapping[str, Any], progress: Callable[[Any], Awaitable[None]]) -> dict[str, Any]:
         state = self._fs.status()
@@ -223,10 +230,5 @@ class Service:
             raise UserError(self._left(timeout), EXIT_PENDING)
 
     def _left(self, timeout: float) -> str:
-        pending = self._fs.status().pending
-        size = units.format_size(sum(each.bytes for each in pending))
-        first = pending[0].path + (f" ({pending[0].error})" if pending[0].error else "") if pending else "nothing"
-        return (
-            f"after {timeout:g} s {len(pending)} files with {size} are not in the store yet, first of all {first}; "
-            f"{self.record.mount_point} stays mounted"
-        )
+        summary = leaving.summary(self._fs.status().pending)
+        return f"after {timeout:g} s {summary}; {self.record.mount_point} stays mounted"

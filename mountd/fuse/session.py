@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pyfuse3
@@ -45,7 +44,7 @@ async def serve(
         pyfuse3.init(Operations(fs), str(mount_point), _options(settings, name))
     except RuntimeError as exc:
         raise Unavailable(f"the kernel refused to mount at {mount_point}: {exc}") from exc
-    fs.bounds.ask_kernel = partial(pyfuse3.invalidate_entry_async, ignore_enoent=True)
+    fs.bounds.ask_kernel = pyfuse3.invalidate_entry
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_tune, mount_point)

@@ -8,6 +8,7 @@ can go.
 
 from __future__ import annotations
 
+import contextlib
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from mountd.vfs.catalog import Catalog
 from mountd.vfs.nodes import NEVER, Directory, File
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from mountd.vfs.nodes import Ino
     from mountd.vfs.table import NodeTable
@@ -27,48 +28,79 @@ INTERVAL, BATCH = 5.0, 20_000
 
 
 class Bounds:
-    """Keeps the names and nodes of one mount at about `limit`.
+    """Keeps the names and nodes of one mount at about what is allowed.
 
     What must stay may be more: files that are open or that the store lacks, and directories that the kernel knows, as a
     program may work in them.
 
+    Args:
+        names, nodes_kept: how many of each are allowed.
+        forget: tells the file system that the kernel gives back references to a node.
+
     Attributes:
-        ask_kernel: asks it to forget a name in a directory, later; `None` while there is no kernel.
+        ask_kernel: has it forget a name in a directory; called in a thread, because the kernel may have to wait for an
+            answer of ours first. Raises OSError. `None` while there is no kernel.
     """
 
-    def __init__(self, nodes: NodeTable, *, limit: int, freshness: float) -> None:
+    def __init__(
+        self,
+        nodes: NodeTable,
+        *,
+        names: int,
+        nodes_kept: int,
+        freshness: float,
+        forget: Callable[[int, int], None],
+    ) -> None:
         self._nodes = nodes
-        self._limit = limit
+        self._names = names
+        self._nodes_kept = nodes_kept
         self._freshness = freshness
+        self._forget = forget
         self.ask_kernel: Callable[[Ino, bytes], None] | None = None
 
     def count(self) -> int:
-        """Return how many names and nodes are kept."""
+        """Return how many names are kept."""
         return sum(len(d.entries) + d.catalog.end for d in self._directories())
 
     async def run(self) -> None:
         """Look now and then, until cancelled."""
         while True:
             await trio.sleep(INTERVAL)
-            self.trim()
+            known = [*islice(self.trim(), BATCH)]
+            if known and self.ask_kernel is not None:
+                await trio.to_thread.run_sync(_ask, self.ask_kernel, known, abandon_on_cancel=True)
 
-    def trim(self) -> None:
-        """Let go of what is too much, and of what is known to be absent and no longer vouched for."""
-        if self.count() <= self._limit:
-            return
+    def trim(self) -> Iterator[tuple[Ino, bytes]]:
+        """Let go of what is too much, and yield what the kernel has to forget first: directory and name."""
+        yield from self._trim_nodes(len(self._nodes) - self._nodes_kept)
+        if self.count() > self._names:
+            yield from self._trim_names()
+
+    def _trim_nodes(self, excess: int) -> Iterator[tuple[Ino, bytes]]:
+        """Let go of files that nobody has open, the ones that were met first."""
+        for node in self._nodes if excess > 0 else ():
+            if excess <= 0:
+                return
+            if not isinstance(node, File) or node.opens or node.dirty:
+                continue
+            excess -= 1
+            if node.lookups <= 0:  # the kernel never heard of it
+                self._forget(node.ino, 0)
+            else:
+                yield from ((directory.ino, name) for directory, name in node.places())
+
+    def _trim_names(self) -> Iterator[tuple[Ino, bytes]]:
         directories = sorted(self._directories(), key=_last_listed)
         for directory in directories:
             self._forget_absences(directory)
-        excess = self.count() - self._limit
+        excess = self.count() - self._names
         for directory in directories:
             if excess <= 0:
                 return
             if not _is_in_use(directory) and not self._nodes.numbers.known_in(directory):
                 excess -= directory.catalog.end
                 _forget_listing(directory)
-        if self.ask_kernel is not None:
-            for directory, name in islice(self._forgettable(directories, excess), BATCH):
-                self.ask_kernel(directory.ino, name)
+        yield from self._forgettable(directories, excess)
 
     def _directories(self) -> Iterator[Directory]:
         return (node for node in self._nodes if isinstance(node, Directory))
@@ -81,14 +113,14 @@ class Bounds:
             if entry.node is None and entry.checked + self._freshness < now and entry.changed < since:
                 del directory.entries[name]
 
-    def _forgettable(self, directories: list[Directory], most: int) -> Iterator[tuple[Directory, bytes]]:
+    def _forgettable(self, directories: list[Directory], most: int) -> Iterator[tuple[Ino, bytes]]:
         """Yield about `most` names of files that the kernel knows and nobody has open: whole directories, to let go."""
         for directory in directories:
             if most <= 0:
                 return
             for name in (*self._resting_files(directory), *self._numbered_files(directory)):
                 most -= 1
-                yield directory, name
+                yield directory.ino, name
 
     def _resting_files(self, directory: Directory) -> Iterator[bytes]:
         for name, entry in directory.entries.items():
@@ -99,6 +131,12 @@ class Bounds:
         for slot in self._nodes.numbers.known_in(directory):
             if not directory.catalog.is_folder(slot):
                 yield directory.catalog.name(slot)
+
+
+def _ask(forget: Callable[[Ino, bytes], None], known: Sequence[tuple[Ino, bytes]]) -> None:
+    for directory, name in known:
+        with contextlib.suppress(OSError):  # it has forgotten that by itself
+            forget(directory, name)
 
 
 def _last_listed(directory: Directory) -> float:

@@ -112,7 +112,13 @@ class FileSystem:
                 umask=settings.umask,
             )
         )
-        self.bounds = Bounds(self.nodes, limit=settings.node_limit, freshness=settings.freshness)
+        self.bounds = Bounds(
+            self.nodes,
+            names=settings.name_limit,
+            nodes_kept=settings.node_limit,
+            freshness=settings.freshness,
+            forget=self.forget,
+        )
         if native is None:
             self.attributes = AttributeStore(store, journal, failures, enabled=settings.attributes)
             self.keeper = Keeper(self.attributes, self.nodes, journal, failures)

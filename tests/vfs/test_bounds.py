@@ -20,8 +20,6 @@ class Kernel:
     def __init__(self, shell):
         self._shell = shell
         self._known = {}
-        self.asked = 0
-        shell.fs.bounds.ask_kernel = self.forget
 
     async def lookup(self, directory, name):
         node = await self._shell.fs.namespace.glance(self._shell.fs.directory(directory), name)
@@ -55,8 +53,12 @@ class Kernel:
             found += sum(not is_folder for _, is_folder in entries)
         return found
 
+    def trim(self):
+        """Let go of what is too much, as a daemon does from time to time."""
+        for directory, name in list(self._shell.fs.bounds.trim()):
+            self.forget(directory, name)
+
     def forget(self, directory, name):
-        self.asked += 1
         ino, count = self._known.pop((directory, name), (0, 0))
         if count:
             self._shell.fs.forget(ino, count)
@@ -73,12 +75,12 @@ async def tree():
 
 async def test_names_are_let_go(mount, tree):
     """After a walk through everything, as many stay as the setting says; then they are found again."""
-    async with mount(tree, node_limit=500) as shell:
+    async with mount(tree, name_limit=500) as shell:
         kernel = Kernel(shell)
         assert await kernel.walk() == DIRECTORIES * FILES
         assert shell.fs.status().names > DIRECTORIES * FILES
         for _ in range(3):
-            shell.fs.bounds.trim()
+            kernel.trim()
         assert shell.fs.status().names <= 500
         assert len(shell.fs.nodes.numbers) <= 500
         assert await kernel.walk() == DIRECTORIES * FILES
@@ -87,17 +89,20 @@ async def test_names_are_let_go(mount, tree):
 
 async def test_files_that_were_read_are_let_go(mount, tree):
     """Nodes, with what is known of their bytes; not those that are open, nor those that the store lacks."""
-    async with mount(tree, node_limit=100, freshness="inf") as shell:
+    async with mount(tree, name_limit=200, node_limit=100, freshness="inf") as shell:
         kernel = Kernel(shell)
         await kernel.walk()
-        for d in range(DIRECTORIES):
-            assert await shell.read(f"d{d:02}/f000") == b"x" * 10
+        for f in range(FILES):
+            for d in range(DIRECTORIES // 4):
+                assert await shell.read(f"d{d:02}/f{f:03}") == b"x" * 10
+        assert shell.fs.status().nodes > 500
         opened = await shell.open("d03/f003")
         written = await shell.create("d04/new")
         await shell.fs.files.write(written, 0, b"not stored yet")
         for _ in range(5):
-            shell.fs.bounds.trim()
-        assert shell.fs.status().names <= 100 + 2 * DIRECTORIES
+            kernel.trim()
+        assert shell.fs.status().nodes <= 100
+        assert shell.fs.status().names <= 200
         assert bytes(await shell.fs.files.read(opened, 0, 100)) == b"x" * 10
         assert bytes(await shell.fs.files.read(written, 0, 100)) == b"not stored yet"
         await shell.close(opened)
@@ -108,36 +113,37 @@ async def test_files_that_were_read_are_let_go(mount, tree):
 
 async def test_a_directory_that_is_being_read_is_left_alone(mount, tree):
     """A reader misses no name, whatever is let go meanwhile. [readdir-snapshot]"""
-    async with mount(tree, node_limit=1) as shell:
-        Kernel(shell)
+    async with mount(tree, name_limit=1, node_limit=1) as shell:
+        kernel = Kernel(shell)
         handle = shell.fs.directories.open(await shell.node("d05"))
         names, position = [], 2
         while found := await shell.readdir(handle, position, limit=7):
             names += [name for name, _, _ in found]
             position = found[-1][2]
-            shell.fs.bounds.trim()
+            kernel.trim()
         assert names == [b"f%03d" % f for f in range(FILES)]
         shell.fs.directories.release(handle)
 
 
 async def test_names_that_do_not_exist_are_let_go(mount, tree):
     """A program that looks for thousands of them, such as an import path."""
-    async with mount(tree, node_limit=300, freshness=0) as shell:
+    async with mount(tree, name_limit=300, freshness=0) as shell:
+        kernel = Kernel(shell)
         for i in range(2000):
             assert not await shell.exists(f"d00/missing{i}")
         await trio.sleep(0.01)
-        shell.fs.bounds.trim()
+        kernel.trim()
         assert shell.fs.status().names <= 300
         assert await shell.exists("d00/f001")
 
 
 async def test_what_was_removed_here_stays_removed(mount, tree):
     """What this mount knows better than a listing that began before is not let go."""
-    async with mount(tree, node_limit=1, freshness="inf") as shell:
+    async with mount(tree, name_limit=1, node_limit=1, freshness="inf") as shell:
         kernel = Kernel(shell)
         await kernel.walk()
         await shell.unlink("d00/f001")
-        shell.fs.bounds.trim()
+        kernel.trim()
         assert not await shell.exists("d00/f001")
         assert len(await shell.listdir("d00")) == FILES - 1
 
