@@ -41,6 +41,8 @@ SWITCH_INTERVAL = 0.0005
 PROGRESS_INTERVAL = 0.25
 # Answers that are being sent when the mount is gone get this many seconds.
 LAST_WORDS = 5.0
+# And calls of programs that can be answered when the time for pending writes is over, so many.
+LAST_CALLS = 1.0
 
 
 def run(order: MountOrder, ready: Callable[[MountRecord], None]) -> None:
@@ -101,6 +103,7 @@ class Service:
         self._started = time.time()
         self._gone = trio.Event()
         self._draining = trio.CancelScope()
+        self._serving = trio.CancelScope()
         socket = Folders.of_this_user().runtime / f"{order.store.state_name}.socket"
         self.record = MountRecord(order.store.name, order.store.root, order.mount_point, os.getpid(), socket)
 
@@ -128,9 +131,14 @@ class Service:
 
     async def _mount(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         try:
-            await session.serve(
-                self._fs, self._order.mount_point, self._settings, name=self._order.store.root, task_status=task_status
-            )
+            with self._serving:
+                await session.serve(
+                    self._fs,
+                    self._order.mount_point,
+                    self._settings,
+                    name=self._order.store.root,
+                    task_status=task_status,
+                )
         finally:
             self._gone.set()
 
@@ -149,6 +157,8 @@ class Service:
         await self._drain()
         if not self._gone.is_set():
             session.stop()
+            # Calls that wait for a store that does not answer would keep the daemon; the kernel fails them now.
+            self._serving.deadline = trio.current_time() + LAST_CALLS
 
     async def _drain(self) -> None:
         """Store what is pending until the drain timeout, counted from the first call, is over."""
