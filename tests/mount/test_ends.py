@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -14,8 +13,9 @@ import mountd
 from mountd.errors import EXIT_PENDING, UserError
 from tests.harness import mounts_below
 from tests.kits import open_store
+from tests.proxy import any_request, proxied, unheard
 
-SETTINGS = '[mount]\nrequest_deadline = "1s"\nretry_budget = "1s"\ndrain_timeout = "3s"\n'
+SETTINGS = '[mount]\nrequest_deadline = "30s"\nretry_budget = "1s"\ndrain_timeout = "3s"\n'
 
 
 def configure(host, text):
@@ -26,18 +26,15 @@ def configure(host, text):
 
 
 @pytest.fixture
-def outage(s3_server):
-    """Return what stops the server until it is called with False."""
-
-    def stop(stopped):
-        s3_server.process.send_signal(signal.SIGSTOP if stopped else signal.SIGCONT)
-
-    yield stop
-    stop(False)
+def outage(s3_server, s3_store):
+    """Return what cuts the store off until it is called with False: no request reaches the server."""
+    with proxied(s3_server.endpoint) as proxy:
+        s3_store.options = s3_store.options | {"endpoint_url": proxy.endpoint}
+        yield lambda away: proxy.on(any_request, unheard) if away else proxy.clear()
 
 
 @pytest.fixture
-def foreground(host, s3_store):
+def foreground(host, s3_store, outage):
     """A daemon as systemd runs it, and its mount point."""
     configure(host, SETTINGS)
     host.mount(s3_store).unmount()

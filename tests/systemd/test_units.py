@@ -25,8 +25,9 @@ def settings_of(name):
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 @pytest.mark.parametrize("name", UNITS)
-def test_systemd_takes_the_unit(name, tmp_path):
+def test_systemd_takes_the_unit(name, tmp_path, monkeypatch):
     """Without a warning; the command is one that is there."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # a user's systemd has one
     text = (FOLDER / name).read_text()
     for place in ("%h/.local/bin/mountd", "/usr/local/bin/mountd"):
         text = text.replace(place, "/bin/true")
