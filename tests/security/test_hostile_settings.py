@@ -150,7 +150,7 @@ def test_a_real_process_says_it_in_one_line(host, written):
     for command in (["mount"], ["mount", "a"], ["store", "list"]):
         done = host.run(*command, check=False)
         if done.returncode == 0:
-            assert (command, done.stderr) == (["store", "list"], "")
+            assert done.stderr == ""
             continue
         assert done.returncode in (EXIT_USAGE, EXIT_CONFIG)
         assert done.stderr.count("\n") == 1
