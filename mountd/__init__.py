@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from mountd.stores.store import StoreConfig
 
-__all__ = ["MountdError", "UserError", "active_store", "mounted", "path", "uri"]
+__all__ = ["MountdError", "UserError", "active_store", "mounted", "path", "sync", "uri"]
 __version__ = "0.1.0"
 
 # Every import below is inside a function: `import mountd` is paid by programs that may never mount anything, and it
@@ -60,6 +60,20 @@ def active_store() -> StoreConfig:
     from mountd.stores.registry import Registry
 
     return Registry(Folders.of_this_user()).active()
+
+
+def sync(path: str | os.PathLike[str] | None = None, timeout: float | None = None) -> None:
+    """Return when the store has everything at and below `path`, or on every running mount of this user.
+
+    That includes files that others have open: what they have written so far is stored. `timeout` in seconds; `None`
+    waits as long as it takes. The attempts go on whatever happens here.
+
+    Raises UserError where `path` is not under a running mount, and, with the reason and the exit code EXIT_PENDING,
+    where the store could not take something, or not in time.
+    """
+    from mountd.mounts import sync as implementation
+
+    implementation(path, timeout)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import click
 
 from mountd import __version__
 from mountd.errors import EXIT_FAILURE, MountdError, UserError, exit_code_of
+from mountd.redaction import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,5 +114,5 @@ def _usage(error: click.UsageError) -> int:
 
 
 def _fail(message: str, exit_code: int) -> int:
-    click.echo(f"mountd: error: {' '.join(message.split())}", err=True)
+    click.echo(f"mountd: error: {' '.join(without_secrets(message).split())}", err=True)
     return exit_code

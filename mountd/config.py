@@ -8,7 +8,6 @@ stores is the business of `stores.registry`.
 from __future__ import annotations
 
 import os
-import stat
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,7 +79,7 @@ def _config_folder() -> Path:
 def _runtime_folder() -> Path:
     # Not platformdirs: it warns, and falls back to another folder, depending on the mode of XDG_RUNTIME_DIR, so two
     # calls could look for the same socket in two places. Here the folder of our own is checked instead
-    # (`private_folder`).
+    # (`mountd.private`).
     named = os.environ.get("XDG_RUNTIME_DIR", "")
     if os.path.isabs(named):
         return Path(named) / "mountd"
@@ -88,25 +87,6 @@ def _runtime_folder() -> Path:
         return Path("/run/mountd")
     session = Path(f"/run/user/{os.geteuid()}")
     return session / "mountd" if os.access(session, os.W_OK) else Path(f"/tmp/mountd-{os.geteuid()}")
-
-
-def private_folder(path: Path) -> Path:
-    """Make `path` a folder that only this user can enter, and return it.
-
-    Raises UserError where it cannot be made, or where it is a link or somebody else's: under /tmp anybody could have
-    put it there.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir(mode=0o700, exist_ok=True)
-        state = path.lstat()
-        if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.geteuid():
-            raise UserError(f"{path} is a link or belongs to another user; remove it", EXIT_CONFIG)
-        if stat.S_IMODE(state.st_mode) != 0o700:
-            path.chmod(0o700)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {path}: {error.strerror}", EXIT_CONFIG) from error
-    return path
 
 
 def _setting(default: Any, parse: Callable[[object], Any], help_text: str) -> Any:
@@ -127,6 +107,10 @@ class MountSettings:
     part_size: int = _setting(8 * MiB, units.parse_size, "bytes per request, both ways")
     copy_limit: int = _setting(5 * GiB, units.parse_size, "S3: larger objects are copied in parts")
     prefetch_limit: int = _setting(64 * MiB, units.parse_size, "how far ahead of a sequential reader to fetch")
+    name_limit: int = _setting(1_000_000, units.parse_count, "names kept in memory, some 200 bytes each")
+    node_limit: int = _setting(50_000, units.parse_count, "files kept in memory that were opened, some 5 KiB each")
+    open_files_limit: int = _setting(500, units.parse_count, "backing files kept open that nobody reads or writes")
+    buffer_limit: int = _setting(256 * MiB, units.parse_size, "memory for bytes on their way, both ways")
     request_deadline: float = _setting(60.0, units.parse_time_limit, "time for one request to the store")
     retry_budget: float = _setting(30.0, units.parse_duration, "how long a failing request is tried again")
     drain_timeout: float = _setting(60.0, units.parse_duration, "how long unmounting waits for pending writes")

@@ -7,6 +7,8 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
+from mountd.redaction import without_secrets
+
 log = logging.getLogger(__name__)
 
 KEPT = 20
@@ -27,7 +29,8 @@ class FailureLog:
         self._kept: deque[Failure] = deque(maxlen=KEPT)
 
     def add(self, message: str) -> None:
-        """Keep one line, and log it."""
+        """Keep one line without secrets, and log it."""
+        message = without_secrets(message)
         log.warning("%s", message)
         self._kept.append(Failure(time.time(), message))
 

@@ -5,6 +5,7 @@ Cheap until something is mounted: the records of running mounts are small files,
 
 from __future__ import annotations
 
+import math
 import os
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,6 +100,32 @@ def mounted(
         yield record.mount_point
     finally:
         launch.stop(record, timeout=settings.drain_timeout)
+
+
+def sync(path: str | os.PathLike[str] | None, timeout: float | None) -> None:
+    """Return when the store has everything at and below `path`; see `mountd.sync`."""
+    from mountd.daemon import client
+
+    for record, below in to_sync(path):
+        client.ask(record, "sync", path=below, timeout=math.inf if timeout is None else timeout)
+
+
+def to_sync(path: str | os.PathLike[str] | None) -> Sequence[tuple[MountRecord, str]]:
+    """Return the mounts that hold `path`, or all, each with the path below its mount point.
+
+    Raises UserError where none does.
+    """
+    running = running_mounts()
+    if path is None:
+        return [(record, "") for record in running]
+    absolute = Path(os.path.abspath(path))
+    for candidate in (absolute, absolute.parent.resolve() / absolute.name):
+        holding = [record for record in running if candidate.is_relative_to(record.mount_point)]
+        if holding:
+            record = max(holding, key=lambda each: len(each.mount_point.parts))
+            below = candidate.relative_to(record.mount_point)
+            return [(record, "" if below == Path() else str(below))]
+    raise UserError(f"{path} is not under a mount (see mountd status)")
 
 
 def _mounted_roots(mounts: Sequence[MountRecord]) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from mountd.errors import EXIT_CONFIG, UserError
+from mountd.private import make_folder, open_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +38,7 @@ class SettingsFile:
             return tomllib.loads(self.path.read_bytes().decode())
         except FileNotFoundError:
             return {}
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # tomllib's own, and those of what it is made of
             raise UserError(f"{self.path} is not valid TOML: {error}", EXIT_CONFIG) from error
         except OSError as error:
             raise UserError(f"cannot read {self.path}: {error.strerror}", EXIT_CONFIG) from error
@@ -57,9 +58,9 @@ class SettingsFile:
         Other processes that change the file wait, so no change is lost. Raises UserError (EXIT_CONFIG).
         """
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with open(self.path.with_name(self.path.name + ".lock"), "a") as lock:
-                os.fchmod(lock.fileno(), 0o600)
+            make_folder(self.path.parent)
+            beside = self.path.with_name(self.path.name + ".lock")
+            with open(open_private(beside, os.O_WRONLY | os.O_CREAT), "a") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)  # released with the descriptor, also when the process is killed
                 settings = self.read()
                 yield settings

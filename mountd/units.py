@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?)b?\s*", re.IGNORECASE)
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
+# More than any disk has; what is larger means the same: no limit.
+SIZE_MAX = (1 << 63) - 1
+_ID_MAX = (1 << 32) - 2  # the largest number of 32 bits means "nobody" to Linux
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 ON_CONFLICT = ("keep-both", "fail", "overwrite")
@@ -23,13 +27,13 @@ def parse_size(value: object) -> int:
     A prefix alone counts in 1024, as in `dd` and `docker`; so does one with `i`. `kB`, `MB`, `GB` count in 1000.
     """
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
+        return min(value, SIZE_MAX)
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError(f"{value!r} is not a size; write it like 500M, 20GiB or a number of bytes")
     number, prefix, binary = match.groups()
     decimal = prefix and not binary and match.group().rstrip().lower().endswith("b")
-    return int(float(number) * (1000 if decimal else 1024) ** _POWERS[prefix.lower()])
+    return int(min(float(number) * (1000 if decimal else 1024) ** _POWERS[prefix.lower()], SIZE_MAX))
 
 
 def format_size(size: int) -> str:
@@ -45,7 +49,7 @@ def format_size(size: int) -> str:
 def parse_duration(value: object) -> float:
     """Return the seconds meant by `1.5`, `30s`, `200ms`, `5m`, `2h`, `1d` or `inf`."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
-        return float(value)
+        return math.inf if value > sys.float_info.max else float(value)
     if isinstance(value, str):
         if value.strip().lower() == "inf":
             return math.inf
@@ -80,14 +84,21 @@ def parse_on_conflict(value: object) -> str:
 
 def parse_count(value: object) -> int:
     """Return a whole number of at least one."""
-    number = parse_id(value)
+    number = _whole(value)
     if number < 1:
         raise ValueError(f"{value!r} is too small; write a whole number from 1 on")
     return number
 
 
 def parse_id(value: object) -> int:
-    """Return a whole number of at least zero, such as a user id."""
+    """Return the number of a user or group."""
+    number = _whole(value)
+    if number > _ID_MAX:
+        raise ValueError(f"{value!r} is too large for the number of a user or group")
+    return number
+
+
+def _whole(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
     if isinstance(value, str) and value.strip().isdecimal():

@@ -31,6 +31,8 @@ LAYERS = (
         "mountd.errors",
         "mountd.failures",
         "mountd.locate",
+        "mountd.private",
+        "mountd.redaction",
         "mountd.settings_file",
         "mountd.units",
     ),

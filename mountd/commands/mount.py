@@ -14,7 +14,7 @@ from mountd.commands.output import print_json, print_table
 from mountd.config import Folders
 from mountd.daemon import client, launch, mountpoint, records
 from mountd.errors import EXIT_BUSY, UserError
-from mountd.mounts import mount_at, mount_of, running_mounts
+from mountd.mounts import mount_at, mount_of, running_mounts, to_sync
 from mountd.stores.registry import Registry
 
 if TYPE_CHECKING:
@@ -108,10 +108,16 @@ def unmount(store: str | None, everything: bool, timeout: str) -> None:
     seconds = _seconds(timeout)
     cleared = _clear_dead(None if everything else store)
     chosen = running_mounts() if everything else _chosen(store, required=not cleared)
+    failures = []
     for record in chosen:
-        with waiting.progress(f"Unmounting {record.mount_point}") as show:
-            launch.stop(record, timeout=seconds, progress=show)
-        click.echo(f"Unmounted {record.root} from {record.mount_point}")
+        try:
+            with waiting.progress(f"Unmounting {record.mount_point}") as show:
+                launch.stop(record, timeout=seconds, progress=show)
+            click.echo(f"Unmounted {record.root} from {record.mount_point}")
+        except UserError as failure:  # of one mount of many; the others are unmounted all the same
+            failures.append(failure)
+    if failures:
+        raise UserError("; ".join(map(str, failures)), failures[0].exit_code)
     if everything and not chosen and not cleared:
         click.echo("Nothing is mounted")
 
@@ -141,21 +147,9 @@ def status(as_json: bool) -> None:
 def sync(path: str | None, timeout: str) -> None:
     """Return when everything below PATH, or on every mount, is in the store; fails where it cannot be."""
     seconds = _seconds(timeout)
-    for record, below in _to_sync(path):
+    for record, below in to_sync(path):
         with waiting.progress(f"Storing {record.mount_point / below}") as show:
             client.ask(record, "sync", path=below, timeout=seconds, progress=show)
-
-
-def _to_sync(path: str | None) -> Sequence[tuple[MountRecord, str]]:
-    running = running_mounts()
-    if path is None:
-        return [(record, "") for record in running]
-    absolute = Path(os.path.abspath(path))
-    holding = [record for record in running if absolute.is_relative_to(record.mount_point)]
-    if not holding:
-        raise UserError(f"{path} is not under a mount (see mountd status)")
-    record = max(holding, key=lambda each: len(each.mount_point.parts))
-    return [(record, str(absolute.relative_to(record.mount_point)).removeprefix("."))]
 
 
 def _chosen(store: str | None, *, required: bool) -> Sequence[MountRecord]:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 def print_json(value: Any) -> None:
-    """Print `value` as JSON."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print `value` as JSON; what JSON has no form for, such as a date in the settings, as text."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

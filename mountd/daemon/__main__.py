@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from mountd.daemon import logs, service
 from mountd.daemon.order import MountOrder
 from mountd.errors import EXIT_FAILURE, MountdError, UserError, exit_code_of
+from mountd.redaction import without_secrets
 
 if TYPE_CHECKING:
     from mountd.daemon.records import MountRecord
@@ -54,10 +55,10 @@ def main() -> int:
 def _told(exc: Exception) -> tuple[str, int | None]:
     """Return the line for the user, and the exit code; none for a bug, whose trace goes to the log."""
     if isinstance(exc, UserError):
-        return str(exc), exc.exit_code
+        return without_secrets(str(exc)), exc.exit_code
     if isinstance(exc, MountdError):
-        return str(exc), exit_code_of(exc)
-    return f"internal error: {type(exc).__name__}: {exc}; the log has the details", None
+        return without_secrets(str(exc)), exit_code_of(exc)
+    return without_secrets(f"internal error: {type(exc).__name__}: {exc}; the log has the details"), None
 
 
 if __name__ == "__main__":

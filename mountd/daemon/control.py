@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from mountd.config import private_folder
-from mountd.errors import EXIT_USAGE, MountdError, UserError, exit_code_of
+from mountd import units
+from mountd.errors import EXIT_FAILURE, EXIT_USAGE, MountdError, UserError, exit_code_of
+from mountd.private import private_folder
+from mountd.redaction import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_REQUEST = 65536
+# Whoever connects has something to ask: a client gets this many seconds to say it.
+PATIENCE = 10.0
+_GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 class Control:
@@ -46,16 +51,20 @@ class Control:
         """Take requests until cancelled; `answers` runs what answers them, and may do so for longer."""
         with listening(path) as listener:
             task_status.started()
-            await trio.serve_listeners(self._answer, [trio.SocketListener(listener)], handler_nursery=answers)
+            await trio.serve_listeners(self.answer, [trio.SocketListener(listener)], handler_nursery=answers)
 
-    async def _answer(self, stream: trio.SocketStream) -> None:
+    async def answer(self, stream: trio.SocketStream) -> None:
+        """Read one request and answer it; whatever it is, the caller goes on."""
         if _peer(stream) not in (os.geteuid(), 0):
             return
-        # A client that goes away in the middle is no failure of ours.
-        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            request = await _read_line(stream)
+        request = b""
+        try:
+            with trio.move_on_after(PATIENCE):
+                request = await _read_line(stream)
             if request:
                 await self._run(stream, request)
+        except* _GONE:
+            pass  # a client that goes away in the middle is no failure of ours
 
     async def _run(self, stream: trio.SocketStream, request: bytes) -> None:
         async def say(kind: str, **fields: Any) -> None:
@@ -64,18 +73,50 @@ class Control:
         try:
             asked = json.loads(request)
             command = self._commands[asked["do"]]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return await say("error", message="the daemon does not know this request", exit_code=EXIT_USAGE)
         try:
             result = await command(asked, lambda value: say("progress", value=value))
         except UserError as exc:
-            return await say("error", message=str(exc), exit_code=exc.exit_code)
+            return await say("error", message=without_secrets(str(exc)), exit_code=exc.exit_code)
         except MountdError as exc:
-            return await say("error", message=str(exc), exit_code=exit_code_of(exc))
+            return await say("error", message=without_secrets(str(exc)), exit_code=exit_code_of(exc))
+        except _GONE:
+            raise
+        except Exception as exc:
+            if isinstance(exc, ExceptionGroup) and exc.split(_GONE)[1] is None:
+                raise
+            log.exception("bug: the request %r failed", asked["do"])
+            return await say("error", message="internal error; the log has the details", exit_code=EXIT_FAILURE)
         return await say("result", value=result)
 
 
+def path_in(request: Mapping[str, Any]) -> str | None:
+    """Return the path that a request names. Raises UserError for what is none."""
+    path = request.get("path")
+    if path is None or (isinstance(path, str) and "\0" not in path and _is_name(path)):
+        return path
+    raise UserError("a request's path must be a path")
+
+
+def _is_name(text: str) -> bool:
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def timeout_in(request: Mapping[str, Any]) -> float:
+    """Return the time limit of a request in seconds. Raises UserError for what is none."""
+    try:
+        return units.parse_duration(request.get("timeout"))
+    except ValueError as exc:
+        raise UserError(f"a request's timeout: {exc}") from exc
+
+
 async def _read_line(stream: trio.SocketStream) -> bytes:
+    """Return the client's request, nothing where it is too long or the client has gone."""
     line = b""
     while not line.endswith(b"\n"):
         piece = await stream.receive_some(MAX_REQUEST)

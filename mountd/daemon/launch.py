@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mountd
-from mountd.daemon import client, mountpoint, records
+from mountd.daemon import client, logs, mountpoint, records
 from mountd.daemon.order import MountOrder
 from mountd.daemon.records import MountRecord
 from mountd.errors import EXIT_FAILURE, EXIT_PENDING, UserError
+from mountd.private import private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,8 @@ def start(store: StoreConfig, mount_point: Path, settings: MountSettings) -> Mou
     Raises UserError with the daemon's reason when it cannot be mounted; then nothing is left running.
     """
     order = MountOrder(store, mount_point, settings)
-    order.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(order.data.parent)
+    private_folder(order.data)
     reading, writing = os.pipe()
     with os.fdopen(reading) as report:
         try:
@@ -50,7 +52,7 @@ def start(store: StoreConfig, mount_point: Path, settings: MountSettings) -> Mou
 
 
 def _spawn(order: MountOrder, writing: int) -> subprocess.Popen[str]:
-    with (order.data / "mountd.log").open("a") as log:
+    with open(logs.opened(order.data / "mountd.log"), "a") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "mountd.daemon", str(writing)],
             stdin=subprocess.PIPE,

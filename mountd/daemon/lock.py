@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING
 
 from mountd.errors import EXIT_BUSY, UserError
+from mountd.private import open_private, private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Hold `folder` for the length of the block. Raises UserError (EXIT_BUSY) naming the process that has it."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (folder / "lock").open("a+") as file:
+    private_folder(folder.parent)
+    private_folder(folder)
+    with open(open_private(folder / "lock", os.O_RDWR | os.O_CREAT), "r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

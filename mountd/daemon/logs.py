@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
+import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mountd.private import open_private
+from mountd.redaction import without_secrets
+
 if TYPE_CHECKING:
-    from pathlib import Path
+    from io import TextIOWrapper
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 MAX_BYTES, KEPT = 5 * 1024 * 1024, 3
@@ -20,11 +25,28 @@ _QUIET = (
 )
 
 
+def opened(path: Path) -> int:
+    """Return a descriptor that appends to a log."""
+    return open_private(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+
+class _PrivateFile(logging.handlers.RotatingFileHandler):
+    """Each new file is readable by its owner alone; a link is not followed."""
+
+    def _open(self) -> TextIOWrapper:
+        return open(opened(Path(self.baseFilename)), "a", encoding=self.encoding, errors=self.errors)
+
+
+class _Discreet(logging.Formatter):
+    """Leaves secrets out, also of tracebacks."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_secrets(super().format(record))
+
+
 def to_file(path: Path, *, debug: bool) -> None:
     """Log to `path`, readable by its owner alone; full files are kept as `path.1` and so on."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    _set_up(logging.handlers.RotatingFileHandler(path, maxBytes=MAX_BYTES, backupCount=KEPT), debug=debug)
+    _set_up(_PrivateFile(path, maxBytes=MAX_BYTES, backupCount=KEPT), debug=debug)
 
 
 def to_stderr(*, debug: bool) -> None:
@@ -33,7 +55,7 @@ def to_stderr(*, debug: bool) -> None:
 
 
 def _set_up(handler: logging.Handler, *, debug: bool) -> None:
-    handler.setFormatter(logging.Formatter(FORMAT))
+    handler.setFormatter(_Discreet(FORMAT))
     logging.basicConfig(handlers=[handler], level=logging.DEBUG if debug else logging.INFO)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)

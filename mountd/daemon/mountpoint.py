@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from mountd.daemon import users
 from mountd.errors import EXIT_BUSY, EXIT_FAILURE, EXIT_NO_FUSE, Busy, StoreFailure, UserError, is_disconnected
 
 DEVICE = Path("/dev/fuse")
@@ -80,5 +81,7 @@ def detach(path: Path, *, lazy: bool = False) -> None:
     if done.returncode == 0:
         return
     if "busy" in done.stderr.lower():
-        raise Busy(f"{path} is in use: a program has a file open or works in it (to see which: fuser -vm {path})")
+        found = users.named(users.users_of(path))
+        who = f"by {found}" if found else f"a program has a file open or works in it (to see which: fuser -vm {path})"
+        raise Busy(f"{path} is in use: {who}")
     raise StoreFailure(f"cannot unmount {path}: {' '.join(done.stderr.split())}")

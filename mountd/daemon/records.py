@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mountd.config import Folders, private_folder
+from mountd.config import Folders
+from mountd.private import open_private, private_folder, require_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,7 +58,7 @@ class MountRecord:
 
 
 def active_mounts() -> list[MountRecord]:
-    """Return this user's mounts whose daemon lives, by mount point."""
+    """Return this user's mounts whose daemon lives, by mount point. Raises UserError where others could write them."""
     return [record for record, alive in _all() if alive]
 
 
@@ -68,8 +69,12 @@ def dead_mounts() -> list[MountRecord]:
 
 def _all() -> list[tuple[MountRecord, bool]]:
     found = []
-    for path in sorted(Folders.of_this_user().runtime.glob("*.json")):
-        with contextlib.suppress(OSError, ValueError), path.open() as file:
+    folder = Folders.of_this_user().runtime
+    if not os.path.lexists(folder):
+        return []
+    require_private(folder)  # what is in it decides whom this user's programs talk to
+    for path in sorted(folder.glob("*.json")):
+        with contextlib.suppress(OSError, ValueError), open(open_private(path, os.O_RDONLY)) as file:
             record = MountRecord.from_json(file.read())
             found.append((record, not _lock(file.fileno())))
     return sorted(found, key=lambda pair: pair[0].mount_point)
@@ -89,7 +94,8 @@ def published(record: MountRecord) -> Iterator[None]:
     """Let others find the mount for the length of the block."""
     private_folder(record.file.parent)
     partial = record.file.with_suffix(f".{os.getpid()}")
-    with partial.open("w") as file:
+    partial.unlink(missing_ok=True)
+    with open(open_private(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w") as file:
         # Locked before it has its name: nobody ever sees a record that looks dead.
         fcntl.flock(file, fcntl.LOCK_EX)
         file.write(record.to_json())

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from mountd import units
 from mountd.config import Folders
-from mountd.daemon import lock, mountpoint, records
+from mountd.daemon import leaving, limits, lock, mountpoint, records
 from mountd.daemon.cache import cache_commands
-from mountd.daemon.control import Control
+from mountd.daemon.control import Control, path_in, timeout_in
 from mountd.daemon.records import MountRecord
 from mountd.errors import EXIT_PENDING, MountdError, UserError
 from mountd.failures import FailureLog
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from mountd.config import MountSettings
+    from mountd.daemon.control import Command
     from mountd.daemon.order import MountOrder
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,8 @@ SWITCH_INTERVAL = 0.0005
 PROGRESS_INTERVAL = 0.25
 # Answers that are being sent when the mount is gone get this many seconds.
 LAST_WORDS = 5.0
+# And calls of programs that can be answered when the time for pending writes is over, so many.
+LAST_CALLS = 1.0
 
 
 def run(order: MountOrder, ready: Callable[[MountRecord], None]) -> None:
@@ -50,6 +52,8 @@ def run(order: MountOrder, ready: Callable[[MountRecord], None]) -> None:
     Raises UserError or MountdError when it cannot be mounted; then nothing is left behind.
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
+    limits.forbid_cores()
+    limits.allow_files()
     mountpoint.require_fuse()
     if order.store.flavor == "local":
         mountpoint.keep_apart(order.mount_point, order.store.root)
@@ -99,13 +103,14 @@ class Service:
         self._fs = fs
         self._started = time.monotonic()
         self._gone = trio.Event()
+        self._draining = trio.CancelScope()
+        self._serving = trio.CancelScope()
         socket = Folders.of_this_user().runtime / f"{order.store.state_name}.socket"
         self.record = MountRecord(order.store.name, order.store.root, order.mount_point, os.getpid(), socket)
 
     async def run(self, ready: Callable[[MountRecord], None]) -> None:
         """Serve until the mount is gone and what was written is stored, as far as that is possible in time."""
-        own = {"status": self._status, "sync": self._sync, "unmount": self._unmount}
-        control = Control(own | cache_commands(self._fs))
+        control = Control(self.commands())
         async with trio.open_nursery() as answers:
             async with trio.open_nursery() as nursery:
                 await nursery.start(partial(control.serve, self.record.socket, answers=answers))
@@ -115,16 +120,27 @@ class Service:
                     log.info("mounted %s at %s", self.record.root, self.record.mount_point)
                     ready(self.record)
                     await self._gone.wait()
-                    await self._drain(self._settings.drain_timeout)
+                    await self._drain()
+                    await self._fs.files.keep_all()
+                    self._say_last_words()
                 nursery.cancel_scope.cancel()
             answers.cancel_scope.deadline = trio.current_time() + LAST_WORDS
         log.info("unmounted %s", self.record.mount_point)
 
+    def commands(self) -> dict[str, Command]:
+        """Return what the control socket offers, by name."""
+        return {"status": self._status, "sync": self._sync, "unmount": self._unmount} | cache_commands(self._fs)
+
     async def _mount(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         try:
-            await session.serve(
-                self._fs, self._order.mount_point, self._settings, name=self._order.store.root, task_status=task_status
-            )
+            with self._serving:
+                await session.serve(
+                    self._fs,
+                    self._order.mount_point,
+                    self._settings,
+                    name=self._order.store.root,
+                    task_status=task_status,
+                )
         finally:
             self._gone.set()
 
@@ -134,23 +150,31 @@ class Service:
             async with trio.open_nursery() as nursery:
                 async for number in signals:
                     log.info("got %s", signal.Signals(number).name)
-                    if nursery.child_tasks:
-                        session.stop()
-                    nursery.start_soon(self._stop)
+                    if nursery.child_tasks or self._gone.is_set():
+                        self._draining.deadline = trio.current_time()
+                    else:
+                        nursery.start_soon(self._stop)
 
     async def _stop(self) -> None:
-        await self._drain(self._settings.drain_timeout)
-        session.stop()
+        await self._drain()
+        if not self._gone.is_set():
+            session.stop()
+            # Calls that wait for a store that does not answer would keep the daemon; the kernel fails them now.
+            self._serving.deadline = trio.current_time() + LAST_CALLS
 
-    async def _drain(self, timeout: float) -> None:
-        with trio.move_on_after(timeout):
+    async def _drain(self) -> None:
+        """Store what is pending until the drain timeout, counted from the first call, is over."""
+        self._draining.deadline = min(self._draining.deadline, trio.current_time() + self._settings.drain_timeout)
+        with trio.move_on_at(self._draining.deadline) as self._draining:
             try:
                 await self._fs.sync()
             except MountdError as exc:
                 log.error("not everything could be stored: %s", exc)
-                return
-        for pending in self._fs.status().pending:
-            log.error("not stored: %s (%s)", pending.path, pending.error or "no time was left")
+
+    def _say_last_words(self) -> None:
+        pending = self._fs.status().pending
+        for line in leaving.last_words(pending):
+            log.log(logging.ERROR if pending else logging.INFO, "%s", line)
 
     async def _status(self, request: Mapping[str, Any], progress: Callable[[Any], Awaitable[None]]) -> dict[str, Any]:
         state = self._fs.status()
@@ -166,6 +190,8 @@ class Service:
             "freshness": self._settings.freshness,
             "cache": {"bytes": state.cache_bytes, "limit": state.cache_limit},
             "nodes": state.nodes,
+            "names": state.names,
+            "open_files": state.open_files,
             "handles": state.handles,
             "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "requests": dict(self._opened.requests),
@@ -180,10 +206,10 @@ class Service:
         }
 
     async def _sync(self, request: Mapping[str, Any], progress: Callable[[Any], Awaitable[None]]) -> None:
-        await self._synced(request.get("path"), float(request["timeout"]), progress)
+        await self._synced(path_in(request), timeout_in(request), progress)
 
     async def _unmount(self, request: Mapping[str, Any], progress: Callable[[Any], Awaitable[None]]) -> None:
-        await self._synced(None, float(request["timeout"]), progress)
+        await self._synced(None, timeout_in(request), progress)
         await trio.to_thread.run_sync(mountpoint.detach, self.record.mount_point)
         await self._gone.wait()
 
@@ -216,10 +242,5 @@ class Service:
             raise UserError(self._left(timeout), EXIT_PENDING)
 
     def _left(self, timeout: float) -> str:
-        pending = self._fs.status().pending
-        size = units.format_size(sum(each.bytes for each in pending))
-        first = pending[0].path + (f" ({pending[0].error})" if pending[0].error else "") if pending else "nothing"
-        return (
-            f"after {timeout:g} s {len(pending)} files with {size} are not in the store yet, first of all {first}; "
-            f"{self.record.mount_point} stays mounted"
-        )
+        summary = leaving.summary(self._fs.status().pending)
+        return f"after {timeout:g} s {summary}; {self.record.mount_point} stays mounted"

@@ -20,6 +20,7 @@ from mountd.data import blocks
 from mountd.data.content import Content
 from mountd.errors import MountdError
 from mountd.objects.interface import Key, MiB, ObjectInfo, Version
+from mountd.private import private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -64,9 +65,10 @@ class Cache:
     Args:
         folder: where backing files lie; made when missing.
         limit: bytes that clean extents may use; dirty ones count but are never taken away.
+        open_files_limit: how many backing files are kept open that nobody is using.
     """
 
-    def __init__(self, folder: Path, index: Index, *, limit: int) -> None:
+    def __init__(self, folder: Path, index: Index, *, limit: int, open_files_limit: int = 500) -> None:
         self.limit = limit
         self.folder = folder
         self._index = index
@@ -74,15 +76,25 @@ class Cache:
         self._live: dict[str, Content] = {}
         self._segments: OrderedDict[tuple[Content, int], None] = OrderedDict()
         self._unsaved: dict[str, Content] = {}
+        self._opened: OrderedDict[Content, None] = OrderedDict()
+        self._open_files_limit = open_files_limit
         self._over = trio.Event()
         self._to_save = trio.Event()
         self._made: set[str] | None = set()  # what this run has made, until what earlier ones left is swept away
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(folder)
+        for entry in os.scandir(folder):
+            if not entry.is_dir(follow_symlinks=False):  # nothing of ours, and links would lead elsewhere
+                os.unlink(entry)
 
     @property
     def bytes(self) -> int:
         """Bytes that lie in backing files now."""
         return self._bytes
+
+    @property
+    def open_files(self) -> int:
+        """How many backing files are open."""
+        return len(self._opened)
 
     def open(self, info: ObjectInfo) -> Content:
         """Return the content of `info`, with whatever an earlier use left on disk."""
@@ -130,17 +142,26 @@ class Cache:
     def leave(self, content: Content) -> None:
         """The node is gone: keep what is clean for a later open, drop what cannot be found again."""
         self._live.pop(content.path.name, None)
-        for segment in range(content.size // SEGMENT + 1):
-            self._segments.pop((content, segment), None)
+        self._forget_segments(content)
         if content.base is None or content.pinned or content.dirty:
             self.drop(content)
         else:
             self.rest(content)
 
+    def _forget_segments(self, content: Content) -> None:
+        possible = range(content.size // SEGMENT + 1)
+        if len(possible) > len(self._segments):  # a store can say any size
+            for known in [known for known in self._segments if known[0] is content]:
+                del self._segments[known]
+            return
+        for segment in possible:
+            self._segments.pop((content, segment), None)
+
     def drop(self, content: Content) -> None:
         """Delete the content's bytes: its object is gone from the store."""
         self._live.pop(content.path.name, None)
         self._unsaved.pop(content.path.name, None)
+        self._forget_segments(content)
         content.discard()
 
     def contents(self) -> list[Content]:
@@ -199,6 +220,27 @@ class Cache:
         for segment in range(start // SEGMENT, -(-end // SEGMENT)):
             self._segments[content, segment] = None
             self._segments.move_to_end((content, segment))
+        if content in self._opened:
+            self._opened.move_to_end(content)
+        self._close_idle()
+
+    def opened(self, content: Content) -> None:
+        """See `content.Ledger`."""
+        self._opened[content] = None
+
+    def closed(self, content: Content) -> None:
+        """See `content.Ledger`."""
+        self._opened.pop(content, None)
+
+    def _close_idle(self) -> None:
+        """Close the files that were not used for longest; they are opened again on demand."""
+        if len(self._opened) <= self._open_files_limit:
+            return
+        for content in list(self._opened):
+            if len(self._opened) <= self._open_files_limit:
+                return
+            if content.idle:
+                content.close_file()
 
     def grew(self, amount: int) -> None:
         """See `content.Ledger`."""

@@ -49,6 +49,12 @@ class Ledger(Protocol):
     def grew(self, amount: int) -> None:
         """`amount` more bytes lie in backing files (fewer when negative)."""
 
+    def opened(self, content: Content) -> None:
+        """The backing file has been opened; called in any thread."""
+
+    def closed(self, content: Content) -> None:
+        """The backing file has been closed."""
+
     def reclaim(self, amount: int) -> bool:
         """Try to free `amount` bytes of disk; tell whether any were."""
 
@@ -119,7 +125,12 @@ class Content:
     @property
     def evictable(self) -> bool:
         """Whether clean extents may be taken away right now."""
-        return not (self.pinned or self.readers or self._mutex.locked() or self._snapshot or self._is_shared())
+        return self.idle and not self.pinned and not self._is_shared()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody is using the backing file right now."""
+        return not (self.readers or self._mutex.locked() or self._snapshot)
 
     def read_now(self, start: int, end: int, buffer: memoryview) -> bool:
         """Fill `buffer` with `[start, end)` if it is here, verified and in the page cache; tell whether it did."""
@@ -452,7 +463,11 @@ class Content:
         """
         if not self.extents.covers(0, self.size):
             return None
-        await trio.to_thread.run_sync(os.fsync, self._file())  # so that those who wait for the lock wait no longer
+        self.readers += 1
+        try:  # before the lock is taken, so that those who wait for it wait no longer
+            await trio.to_thread.run_sync(os.fsync, self._file())
+        finally:
+            self.readers -= 1
         generation = self.generation
         await self.scrub()
         self._require_sound(0, self.size)
@@ -466,6 +481,7 @@ class Content:
             if info is None:
                 return None
             self._fd = None
+            self._ledger.closed(self)
             self.keep_original(descriptor)
             self.path.unlink(missing_ok=True)
             self._sums = Sums()
@@ -531,12 +547,19 @@ class Content:
 
     def close(self) -> None:
         """Close the files; they are opened again on demand, and compared then: somebody may have been at them."""
-        self._compared = set() if self.extents else None
-        for descriptor in (self._fd, self.original):
-            if descriptor is not None:
-                os.close(descriptor)
-        self._fd = self.original = None
+        self.close_file()
+        if self.original is not None:
+            os.close(self.original)
+        self.original = None
         self._close_replaced()
+
+    def close_file(self) -> None:
+        """Close the backing file. Only while it is `idle`, or when nobody has the file open."""
+        if self._fd is not None:
+            self._compared = set() if self.extents else None
+            os.close(self._fd)
+            self._fd = None
+            self._ledger.closed(self)
 
     def discard(self) -> None:
         """Delete the backing file and everything known about it."""
@@ -554,6 +577,7 @@ class Content:
                 self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._fd = os.open(self.path, _FLAGS, 0o600)
             self._shared = os.fstat(self._fd).st_nlink > 1
+            self._ledger.opened(self)
         return self._fd
 
     def _set(self, start: int, end: int, state: State | None) -> None:

@@ -11,11 +11,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, TextIO
 
 import trio
 
-from mountd.errors import MountdError, NotFound
+from mountd.errors import MountdError, NotFound, UserError
+from mountd.private import open_private, private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,8 +38,9 @@ class Leftovers:
         """The upload of `key` that the service knows by `token` begins to hold something."""
         if self._folder is not None:
             with contextlib.suppress(OSError):
-                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                _path(self._folder, token).write_text(json.dumps([key, token]))
+                private_folder(self._folder)
+                with open(open_private(_path(self._folder, token), os.O_WRONLY | os.O_CREAT), "w") as file:
+                    file.write(json.dumps([key, token]))
 
     def forget(self, token: str) -> None:
         """The upload holds nothing any more."""
@@ -69,10 +72,14 @@ class Leftovers:
         found = []
         with contextlib.suppress(OSError):
             for path in list(self._folder.iterdir()) if self._folder is not None else ():
-                with contextlib.suppress(OSError, ValueError):  # half a note, or none of ours
-                    key, token = json.loads(path.read_text())
+                with contextlib.suppress(OSError, ValueError, UserError), _opened(path) as file:  # or none of ours
+                    key, token = json.loads(file.read())
                     found.append((str(key), str(token)))
         return found
+
+
+def _opened(path: Path) -> TextIO:
+    return open(open_private(path, os.O_RDONLY))
 
 
 def _path(folder: Path, token: str) -> Path:

@@ -35,18 +35,19 @@ class LimitedStore(Layer):
     """Bounds the requests under way, those with bodies apart from the small ones, and counts all of them.
 
     `deadline`: seconds that one request may take once it is its turn, after which it fails with DeadlineExceeded.
+    `data_requests`: how many with bodies are under way at a time.
 
     Attributes:
         requests: how many requests of each name were sent, repeats included.
         traffic: bytes of objects `sent` and `received`, repeats included.
     """
 
-    def __init__(self, inner: ObjectStore, *, deadline: float) -> None:
+    def __init__(self, inner: ObjectStore, *, deadline: float, data_requests: int = DATA_REQUESTS) -> None:
         super().__init__(inner)
         self.requests: Counter[str] = Counter()
         self.traffic: Counter[str] = Counter(sent=0, received=0)
         self._deadline = deadline
-        self._data = trio.CapacityLimiter(DATA_REQUESTS)
+        self._data = trio.CapacityLimiter(data_requests)
         self._small = trio.CapacityLimiter(SMALL_REQUESTS)
 
     async def put(self, key: Key, data: Buffer, *, expect: Version | None = None) -> ObjectInfo:

@@ -11,12 +11,13 @@ import trio
 from mountd.errors import BadCredentials, UserError
 from mountd.objects.bridge import open_bridge
 from mountd.objects.leftovers import Leftovers
-from mountd.objects.limit import SMALL_REQUESTS, LimitedStore
+from mountd.objects.limit import DATA_REQUESTS, SMALL_REQUESTS, LimitedStore
 from mountd.objects.local import LocalStore
 from mountd.objects.renewal import RenewingStore
 from mountd.objects.retry import RetryingStore
+from mountd.redaction import without_secrets
 from mountd.stores.catalogue import FlavorCatalogue
-from mountd.stores.credentials import refers_to_files
+from mountd.stores.credentials import refers_to_files, secret_values
 from mountd.stores.options import open_options
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ async def open_store(
         inner = await trio.to_thread.run_sync(
             _implementation, flavor, config.root, options, settings, bridge, leftovers
         )
-        limited = LimitedStore(inner, deadline=settings.request_deadline)
+        bodies = max(2, min(DATA_REQUESTS, settings.buffer_limit // max(1, settings.part_size)))
+        limited = LimitedStore(inner, deadline=settings.request_deadline, data_requests=bodies)
         try:
             renewing = _renewing(limited, inner, flavor, config, settings, bridge, options)
             retrying = RetryingStore(renewing, budget=settings.retry_budget, report=report)
@@ -165,7 +167,8 @@ def _filesystem(flavor: Flavor, root: str, options: Mapping[str, Any], bridge: B
     except UserError:
         raise
     except Exception as exc:
-        reason = " ".join(str(exc).split())
+        known = {option.name: option for option in flavor.options(root)}
+        reason = without_secrets(" ".join(str(exc).split()), secret_values(options, known))
         raise BadCredentials(f"{root}: the credentials or options cannot be used: {reason}") from exc
 
 

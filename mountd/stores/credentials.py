@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from mountd.config import environment_variable
 from mountd.errors import EXIT_CONFIG, UserError
+from mountd.redaction import MASK
 from mountd.stores.flavor import Option
 from mountd.stores.signatures import looks_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-MASK = "********"
 _REFERENCE = re.compile(r"(env|file):(.+)", re.DOTALL)
 _URL_PASSWORD = re.compile(r"(://[^/@:\s]*:)[^/@\s]+@")
 
@@ -122,6 +122,16 @@ def _gives_away(value: Any, option: Option) -> bool:
     if option.secret:
         return not (option.harmless and re.fullmatch(option.harmless, value))
     return _URL_PASSWORD.search(value) is not None
+
+
+def secret_values(resolved: Mapping[str, Any], known: Mapping[str, Option]) -> Iterator[str]:
+    """Yield the texts that options with their secrets in place hold, and that nobody should see."""
+    for name, value in resolved.items():
+        option = known.get(name) or undescribed(name)
+        if isinstance(value, dict):
+            yield from secret_values(value, {})
+        elif isinstance(value, str) and option.secret:
+            yield value
 
 
 def masked(options: Mapping[str, Any], known: Mapping[str, Option]) -> dict[str, Any]:

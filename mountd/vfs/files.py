@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from mountd.errors import BadHandle, MountdError, Stale, StoreFailure, VersionChanged
+from mountd.errors import BadHandle, FileTooLarge, MountdError, Stale, StoreFailure, VersionChanged
 from mountd.objects.interface import ABSENT, Buffer, Key, MiB, ObjectStore, Version
 from mountd.writeback.drain import conflict_key
 from mountd.writeback.pending import is_local
@@ -146,6 +146,7 @@ class Files:
     async def write(self, handle: int, offset: int, data: Buffer) -> int:
         """Write `data` at `offset` and return how many bytes were written: all of them."""
         node = self.node(handle)
+        self._require_size(offset + len(data))
         content = self.content(node)
         await self._slow_down(WRITE_PATIENCE)
         await content.write(offset, data)
@@ -156,6 +157,7 @@ class Files:
 
     async def truncate(self, node: File, size: int, *, opened: bool) -> None:
         """Set a file's length. Without an open handle that will be closed later, the store has it on return."""
+        self._require_size(size)
         content = self.content(node)
         if content.size != size:
             await content.truncate(size)
@@ -163,6 +165,12 @@ class Files:
         if not opened and not node.opens:
             await self.flush(node)
             self._rest(node)
+
+    def _require_size(self, size: int) -> None:
+        """Raise FileTooLarge now rather than at `close()`."""
+        limit = self._objects.capabilities.max_object
+        if size > limit:
+            raise FileTooLarge(f"the store keeps objects of up to {limit} bytes")
 
     def _modified(self, node: File) -> None:
         node.attributes.modified()

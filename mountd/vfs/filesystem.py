@@ -24,14 +24,17 @@ from mountd.errors import (
     NeverOffered,
     NoAttribute,
     NotADirectory,
+    NotFound,
     NotPermitted,
     Stale,
     Unsupported,
 )
 from mountd.failures import Failure, FailureLog
+from mountd.objects.plausible import PlausibleStore
 from mountd.units import format_size
 from mountd.vfs import virtual
 from mountd.vfs.attributes import AttributeStore
+from mountd.vfs.bounds import Bounds
 from mountd.vfs.changes import Changes
 from mountd.vfs.files import Files, Pending
 from mountd.vfs.keeper import Keeper
@@ -71,6 +74,7 @@ class FileSystemStatus:
 
     Attributes:
         pending: the first of what the store lacks; `pending_changes`, `pending_bytes`: how much that is in all.
+        names, open_files: what settings limit; of the cache.
     """
 
     pending: tuple[Pending, ...]
@@ -79,7 +83,9 @@ class FileSystemStatus:
     cache_bytes: int
     cache_limit: int
     nodes: int
+    names: int
     handles: int
+    open_files: int
     recovered: tuple[str, ...]
     errors: tuple[Failure, ...]
 
@@ -104,6 +110,7 @@ class FileSystem:
         self._deferral = deferral
         self.root = root
         self._in_place = native is not None
+        self._nursery = nursery
         self._failures = failures
         self._recovered = tuple(recovered)
         self.cache = cache
@@ -113,6 +120,13 @@ class FileSystem:
                 gid=os.getgid() if settings.gid is None else settings.gid,
                 umask=settings.umask,
             )
+        )
+        self.bounds = Bounds(
+            self.nodes,
+            names=settings.name_limit,
+            nodes_kept=settings.node_limit,
+            freshness=settings.freshness,
+            forget=self.forget,
         )
         if native is None:
             self.attributes = AttributeStore(store, journal, failures, enabled=settings.attributes)
@@ -137,6 +151,7 @@ class FileSystem:
                 store,
                 nursery=nursery,
                 prefetch_limit=min(settings.prefetch_limit, settings.cache_size // 4),
+                budget=settings.buffer_limit // 2,
                 in_place=InPlace(native) if native is not None else None,
             ),
             uploader=deferral.spooler
@@ -319,7 +334,7 @@ class FileSystem:
 
     async def sync_file(self, node: File) -> None:
         """Return when the store has a file and its attributes, under each of its names."""
-        await self.files.flush(node)
+        await self._flush(node)
         if self._deferral is not None:
             await self._deferral.drainer.barrier(keys=_keys(node))
         await self.attributes.flush_in({directory.key for directory, _ in node.places()})
@@ -329,7 +344,7 @@ class FileSystem:
         failure: MountdError | None = None
         for file, _ in self.files.pending(node):
             try:
-                await self.files.flush(file)
+                await self._flush(file)
             except MountdError as exc:
                 failure = failure or exc
         if self._deferral is not None:
@@ -341,11 +356,35 @@ class FileSystem:
             raise failure
         await self.attributes.flush(node.key)
 
+    async def _flush(self, node: File) -> None:
+        """Store a file, to the end though whoever waits for it stops waiting.
+
+        Of an upload that is broken off nobody knows what became of it; the next one could lose against it.
+        """
+        done = trio.Event()
+        failure: MountdError | None = None
+
+        async def flush() -> None:
+            nonlocal failure
+            try:
+                await self.files.flush(node)
+            except MountdError as exc:
+                failure = exc
+            finally:
+                done.set()
+
+        self._nursery.start_soon(flush)
+        await done.wait()
+        if failure is not None:
+            raise failure
+
     async def _resolve(self, path: str) -> Node:
         node: Node = self.nodes.root
         for name in os.fsencode(path.strip("/")).split(b"/"):
             if not isinstance(node, Directory):
                 raise NotADirectory(f"{path}: not a directory")
+            if name in (b"", b".", b".."):  # the kernel never asks for these; as keys they would lead elsewhere
+                raise NotFound(f"{path}: no such file or directory")
             node = await self.namespace.existing(node, name)
         return node
 
@@ -359,7 +398,9 @@ class FileSystem:
             cache_bytes=self.cache.bytes,
             cache_limit=self.cache.limit,
             nodes=len(self.nodes),
+            names=self.bounds.count(),
             handles=self.files.handles,
+            open_files=self.cache.open_files,
             recovered=self._recovered,
             errors=self._failures.recent(),
         )
@@ -408,10 +449,11 @@ async def open_filesystem(
     earlier daemon left half done is finished first, unless nothing may be changed. Raises Corrupt when the
     journal is damaged, and errors of the store.
     """
+    store = PlausibleStore(store)
     os.makedirs(data, mode=0o700, exist_ok=True)
     journal = Journal(data / "journal.db")
     with contextlib.closing(journal):
-        cache = Cache(data / "blobs", journal, limit=settings.cache_size)
+        cache = Cache(data / "blobs", journal, limit=settings.cache_size, open_files_limit=settings.open_files_limit)
         failures = failures or FailureLog()
         async with trio.open_nursery() as nursery:
             deferral = None
@@ -447,6 +489,7 @@ async def open_filesystem(
             nursery.start_soon(fs.keeper.run)
             if deferral is not None and not settings.read_only:
                 nursery.start_soon(deferral.drainer.run)
+            nursery.start_soon(fs.bounds.run)
             await fs.keeper.load(fs.nodes.root)
             try:
                 yield fs

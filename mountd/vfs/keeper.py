@@ -17,7 +17,7 @@ import trio
 from mountd.errors import MountdError
 from mountd.objects import octets
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, Version
-from mountd.vfs.names import child_key, component
+from mountd.vfs.names import child_key, component, name_of
 from mountd.vfs.nodes import Directory, File, Ino, Node, OtherName
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ _KIND_NAMES = {number: name for name, number in _KINDS.items()}
 
 # How many files' times are remembered, and how long they are gathered before they are saved, in seconds.
 REMEMBERED, GATHER = 50_000, 2.0
+# Integers of the journal have 64 bits, which is the year 2262 in nanoseconds.
+_DATABASE_MAX = (1 << 63) - 1
 
 
 class Keeper:
@@ -92,7 +94,9 @@ class Keeper:
         now = self.sidecar(directory).names
         for name in before.keys() | now.keys():
             if before.get(name, {}).get("kind") != now.get(name, {}).get("kind"):
-                directory.catalog.renumber(octets.name_of(name))  # of another kind is another file
+                changed = name_of(name)
+                if changed is not None:
+                    directory.catalog.renumber(changed)  # of another kind is another file
         for node in list(directory.nodes()):
             if self.record(node) != node.attributes.record:
                 self.dress(node)
@@ -104,13 +108,14 @@ class Keeper:
         record = self.record(node) if record is None else record
         known = node.attributes
         known.record = record
-        kind = _KINDS.get(record.get("kind", ""), stat.S_IFMT(known.mode))
+        own_kind = stat.S_IFMT(known.mode)
+        kind = _KINDS.get(record.get("kind", ""), own_kind) if isinstance(node, File) else own_kind
         defaults = self._nodes.defaults
         known.mode = kind | record.get("mode", defaults.permissions(kind))
         known.uid = record.get("uid", defaults.uid)
         known.gid = record.get("gid", defaults.gid)
         known.rdev = record.get("rdev", 0)
-        known.target = octets.name_of(record["target"]) if "target" in record else None
+        known.target = octets.name_of(record["target"]) if "target" in record and stat.S_ISLNK(kind) else None
         known.xattrs = {octets.name_of(k): base64.b64decode(v) for k, v in record.get("xattrs", {}).items()}
         if not (isinstance(node, File) and (node.opens or node.dirty)):
             self._set_times(node, record)
@@ -240,8 +245,13 @@ class Keeper:
     def remember(self, node: Node) -> None:
         """Keep a node's time on this machine."""
         key, version = _identity(node)
+        if abs(node.attributes.mtime_ns) > _DATABASE_MAX:
+            return  # a year that a program has chosen, far from ours: the sidecar has it
         if (version or isinstance(node, Directory)) and not node.unlinked:
+            self._times.pop(key, None)
             self._times[key] = self._unsaved[key] = (version, node.attributes.mtime_ns)
+            if len(self._times) > REMEMBERED:
+                del self._times[next(iter(self._times))]
             self._wake.set()
 
     def remembered(self, info: ObjectInfo) -> int:

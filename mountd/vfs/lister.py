@@ -127,12 +127,13 @@ class Lister:
             directory.coming = None
         if listing.key != directory.key or (directory.listing is not None and directory.listing.at > listing.at):
             return
+        if listing.catalog is not directory.catalog:  # what was known of the directory was let go meanwhile
+            return
         directory.listing, directory.probes, directory.used = listing, 0, 0
         self._pages.pop(listing.key, None)
-        if listing.catalog is directory.catalog:
-            directory.catalog.drop_older(listing.at)
-            self._completed(directory, listing)
-            self._tidy(directory, listing)
+        directory.catalog.drop_older(listing.at)
+        self._completed(directory, listing)
+        self._tidy(directory, listing)
 
     def _tidy(self, directory: Directory, listing: Listing) -> None:
         tidied = directory.catalog.tidied() if directory.coming is None else None

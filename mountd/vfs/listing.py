@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from mountd.errors import StoreFailure
-from mountd.vfs.names import last_component, name_of
+from mountd.vfs.names import name_of
 from mountd.vfs.sidecar import is_hidden, key_in
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Listing:
             elif info.key == key_in(self.key):
                 self.sidecar = info
         for prefix in page.prefixes:
-            text = last_component(prefix[start:])
+            text = prefix[start:].removesuffix("/")
             name = name_of(text)
             if name is not None and not is_hidden(name):
                 yield text.encode("utf-8", "surrogatepass") + b"/", None

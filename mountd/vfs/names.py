@@ -23,10 +23,14 @@ def component(name: bytes) -> str:
 
 def name_of(text: str) -> bytes | None:
     """Return the file name for a key component, or `None` where a file system has no place for it."""
-    if text in ("", ".", "..") or "\0" in text or text.endswith(TWIN):
+    if text in ("", ".", "..") or "\0" in text or "/" in text or text.endswith(TWIN):
         return None
-    name = octets.name_of(text)
-    return name if len(name) <= NAME_MAX and b"/" not in name else None
+    try:
+        name = octets.name_of(text)
+    except UnicodeEncodeError:  # half of a surrogate pair: no name can spell it
+        return None
+    # Another spelling of a name's bytes is another key: the name would lead to the one that is spelled as usual.
+    return name if len(name) <= NAME_MAX and (text.isascii() or octets.text_of(name) == text) else None
 
 
 def child_key(directory: Key, name: bytes) -> Key:
@@ -47,8 +51,3 @@ def twin(name: bytes) -> bytes:
 def is_twin(name: bytes) -> bool:
     """Tell whether a name is that of a directory beside a file of its name."""
     return name.endswith(_TWIN)
-
-
-def last_component(key: str) -> str:
-    """Return what follows the last slash but a closing one."""
-    return key.rstrip("/").rpartition("/")[2]

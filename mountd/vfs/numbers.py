@@ -110,6 +110,14 @@ class Numbers:
         if block is not None and not block.live:
             del self._blocks[block.first // BLOCK]
 
+    def known_in(self, directory: Directory) -> list[int]:
+        """Return the slots of the names without a node in a directory that the kernel knows."""
+        return [slot for slot, ino in enumerate(directory.catalog.inos) if ino and self._count_of(ino)]
+
+    def _count_of(self, ino: int) -> int:
+        block = self._blocks.get(ino // BLOCK)
+        return block.counts[ino % BLOCK] if block is not None and ino % BLOCK < len(block.counts) else 0
+
     def __contains__(self, ino: int) -> bool:
         return ino // BLOCK in self._blocks
 

@@ -44,6 +44,7 @@ class Directories:
         """Return a handle."""
         self._last += 1
         self._handles[self._last] = _Handle(directory)
+        directory.opens += 1
         return self._last
 
     async def load(self, handle: int, position: int) -> None:
@@ -89,7 +90,9 @@ class Directories:
 
     def release(self, handle: int) -> None:
         """Close a handle."""
-        self._handles.pop(handle, None)
+        opened = self._handles.pop(handle, None)
+        if opened is not None:
+            opened.directory.opens -= 1
 
     def directory(self, handle: int) -> Directory:
         """Return the directory of a handle. Raises BadHandle."""

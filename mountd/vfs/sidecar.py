@@ -15,14 +15,17 @@ else has replaced it).
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import TYPE_CHECKING, Any
 
 from mountd.errors import Corrupt
+from mountd.objects import octets
 from mountd.objects.interface import Key, Version
+from mountd.vfs.names import name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 Record = dict[str, Any]
 
@@ -32,19 +35,58 @@ NAME = ".mountd-attributes.json"
 FORMAT, VERSION = "mountd-attributes", 1
 MAX_SIZE = 256 * 1024 * 1024
 
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "mode": int,
-    "uid": int,
-    "gid": int,
-    "atime": int,
-    "mtime": int,
-    "ctime": int,
-    "kind": str,
-    "target": str,
-    "rdev": int,
-    "xattrs": dict,
-    "links": dict,
-    "version": str,
+# What Linux takes: ids (the largest one means "none"), times in whole seconds of 64 bits, paths with a NUL at the end.
+_ID_MAX, _RDEV_MAX = (1 << 32) - 2, (1 << 32) - 1
+_TIME_MAX = ((1 << 63) - 1) * 1_000_000_000
+_TARGET_MAX = 4095
+_XATTR_NAME_MAX, _XATTR_MAX = 255, 65536
+# Far more names than a file has, and deeper than any record is. What is kept must be possible to write again.
+_LINKS_MAX, _DEPTH_MAX = 65000, 20
+
+KINDS = ("symlink", "fifo", "socket", "char", "block")
+
+
+def _number(low: int, high: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and low <= value <= high  # JSON's true and false are integers to Python
+
+
+def _is_target(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(target := octets.name_of(value)) <= _TARGET_MAX and b"\0" not in target
+
+
+def _is_xattrs(value: Any) -> bool:
+    return isinstance(value, dict) and all(_is_xattr(octets.name_of(name), text) for name, text in value.items())
+
+
+def _is_xattr(name: bytes, text: Any) -> bool:
+    # Others than users' would be believed by the kernel: file capabilities, ACLs, labels.
+    named = name.startswith(b"user.") and len(name) <= _XATTR_NAME_MAX and b"\0" not in name
+    return named and len(base64.b64decode(text, validate=True)) <= _XATTR_MAX
+
+
+def _is_links(value: Any) -> bool:
+    keys = value["names"]
+    return isinstance(value["id"], str) and len(keys) <= _LINKS_MAX and all(map(_is_nameable, keys))
+
+
+def _is_nameable(key: str) -> bool:
+    return all(name_of(part) is not None for part in key.split("/"))
+
+
+# Each tells whether a value can be what its field says; what it raises means no.
+_VALID: dict[str, Callable[[Any], bool]] = {
+    "mode": _number(0, 0o7777),
+    "uid": _number(0, _ID_MAX),
+    "gid": _number(0, _ID_MAX),
+    "atime": _number(-_TIME_MAX, _TIME_MAX),
+    "mtime": _number(-_TIME_MAX, _TIME_MAX),
+    "ctime": _number(-_TIME_MAX, _TIME_MAX),
+    "kind": lambda value: value in KINDS,
+    "target": _is_target,
+    "rdev": _number(0, _RDEV_MAX),
+    "xattrs": _is_xattrs,
+    "links": _is_links,
+    "version": lambda value: isinstance(value, str),
 }
 
 
@@ -75,8 +117,8 @@ def decode(data: bytes) -> dict[str, Record]:
         names: dict[str, Record] = body["names"]
         for name, record in names.items():
             _check(name, record)
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise Corrupt(f"it cannot be read: {type(exc).__name__}: {exc}") from exc
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+        raise Corrupt(f"it cannot be read: {type(exc).__name__}: {str(exc)[:200]}") from exc
     return names
 
 
@@ -110,6 +152,17 @@ class Sidecars:
 
 def _check(name: str, record: Record) -> None:
     for field, value in record.items():
-        expected = _TYPES.get(field)  # fields that a later version has added are kept and not understood
-        if expected is not None and not isinstance(value, expected):
-            raise Corrupt(f"field {field} of {name!r} is {type(value).__name__}")
+        valid = _VALID.get(field, _is_shallow)  # fields that a later version has added are kept and not understood
+        try:
+            possible = valid(value)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            possible = False
+        if not possible:
+            raise Corrupt(f"field {field[:80]!r} of {name[:80]!r} cannot be {str(value)[:80]!r}")
+
+
+def _is_shallow(value: Any, depth: int = _DEPTH_MAX) -> bool:
+    if not isinstance(value, (dict, list)):
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    return depth > 0 and all(_is_shallow(each, depth - 1) for each in inner)

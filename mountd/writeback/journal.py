@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sqlite3
 import struct
 import threading
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from mountd.data.cache import Saved
 from mountd.errors import Corrupt, NoSpace, StoreFailure
 from mountd.objects.interface import ABSENT, Key, MiB, ObjectInfo, Version
+from mountd.private import open_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -285,7 +287,9 @@ def _require_main_file(path: Path) -> None:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    path.touch(mode=0o600)
+    for name in (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-journal"))):
+        if name == path or os.path.lexists(name):  # SQLite follows links
+            os.close(open_private(name, os.O_RDWR | os.O_CREAT))
     db = sqlite3.connect(path, check_same_thread=False)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")

@@ -30,6 +30,10 @@ class _NoBudget:
     def reclaim(self, amount: int) -> bool:
         return False
 
+    def opened(self, content: Content) -> None: ...
+
+    def closed(self, content: Content) -> None: ...
+
 
 class Sender:
     """Sends puts. `store` is the one that is to have them."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from mountd import crash
 from mountd.data import disk
 from mountd.errors import Corrupt, from_os_error
+from mountd.private import private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +25,7 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(folder)
 
     def path(self, name: str) -> Path:
         """Return where a file is."""

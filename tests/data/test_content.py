@@ -31,6 +31,12 @@ class Ledger:
     def grew(self, amount):
         self.bytes += amount
 
+    def opened(self, content):
+        pass
+
+    def closed(self, content):
+        pass
+
     def reclaim(self, amount):
         return False
 

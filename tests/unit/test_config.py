@@ -1,12 +1,11 @@
 """Folders and mount settings."""
 
 import os
-import stat
 from pathlib import Path
 
 import pytest
 
-from mountd.config import Folders, MountSettings, private_folder
+from mountd.config import Folders, MountSettings
 from mountd.errors import EXIT_CONFIG, UserError
 
 
@@ -36,31 +35,6 @@ def test_without_variables_root_has_etc_and_run_and_others_their_home(monkeypatc
     assert folders.data == tmp_path / ".local" / "share" / "mountd"
     assert folders.runtime.is_absolute()
     assert not root or folders.runtime == Path("/run/mountd")
-
-
-def test_a_private_folder_is_closed_to_others(tmp_path):
-    """Made so, and put right where it is ours but open."""
-    folder = tmp_path / "a" / "mountd"
-    assert private_folder(folder) == folder
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    folder.chmod(0o755)
-    private_folder(folder)
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-
-
-def test_a_private_folder_is_neither_a_link_nor_somebody_elses(tmp_path):
-    """Under /tmp anybody could have put it there first."""
-    (tmp_path / "trap").mkdir(mode=0o700)
-    (tmp_path / "link").symlink_to("trap")
-    (tmp_path / "file").write_text("")
-    for name in ("link", "file"):
-        with pytest.raises(UserError) as caught:
-            private_folder(tmp_path / name)
-        assert caught.value.exit_code == EXIT_CONFIG
-    if os.geteuid() == 0:
-        os.chown(tmp_path / "trap", 12345, 12345)
-        with pytest.raises(UserError, match="another user"):
-            private_folder(tmp_path / "trap")
 
 
 def test_mount_settings_have_the_documented_defaults():

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from mountd.errors import AlreadyExists, Stale, Unavailable
+from mountd.errors import AlreadyExists, FileTooLarge, Stale, Unavailable
 
 MiB = 1 << 20
 
@@ -163,3 +163,20 @@ async def test_the_cache_stays_within_its_bound(mount):
                 await shell.fs.files.read(handle, at, MiB)
             await shell.close(handle)
         assert shell.fs.status().cache_bytes <= 16 * MiB + 8 * MiB
+
+
+async def test_a_file_larger_than_the_store_takes_is_refused_at_once(mount):
+    """By the call that makes it so large, in no time, and it goes on as it was. [errno-space]"""
+    async with mount() as shell:
+        await shell.write("a", b"x" * 300_000)
+        handle = await shell.open("a", os.O_RDWR)
+        await shell.fs.files.read(handle, 0, 100)
+        node = shell.fs.files.node(handle)
+        for change in (
+            lambda: shell.fs.files.truncate(node, 1 << 62, opened=True),
+            lambda: shell.fs.files.write(handle, 1 << 62, b"x"),
+        ):
+            with pytest.raises(FileTooLarge):
+                await change()
+        await shell.close(handle)
+        assert await shell.stored("a") == b"x" * 300_000
