@@ -24,6 +24,7 @@ from mountd.errors import (
     NotFound,
     NotPermitted,
     Stale,
+    Unavailable,
     VersionChanged,
 )
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, ObjectStore
@@ -211,6 +212,9 @@ class Changes:
         except VersionChanged as exc:
             self._namespace.expire(directory, name)
             raise AlreadyExists(f"{name!r} was created by somebody else") from exc
+        except Unavailable:
+            self._namespace.expire(directory, name)  # the answer may be what was lost
+            raise
 
     async def mkdir(self, directory: Directory, name: bytes, *, mode: int, uid: int, gid: int) -> Directory:
         """Make a directory. Raises AlreadyExists."""
@@ -223,6 +227,9 @@ class Changes:
             except VersionChanged as exc:
                 self._namespace.expire(directory, name)
                 raise AlreadyExists(f"{name!r} was created by somebody else") from exc
+            except Unavailable:
+                self._namespace.expire(directory, name)
+                raise
             node = self._namespace.nodes.directory(directory, name)
             self._own(node, directory, mode=mode, uid=uid, gid=gid)
             self._keeper.note(node)
@@ -244,6 +251,7 @@ class Changes:
         if not isinstance(node, File):
             raise IsADirectory(f"{name!r} is a directory")
         async with node.lock:
+            await self._files.recognize(node)
             info = node.info_at(directory, name)
             if info is not None:
                 self.require_deleting(name)
@@ -354,6 +362,9 @@ class Changes:
                 return await change()
             except VersionChanged:
                 self._namespace.expire(directory, name)
+            except Unavailable:
+                self._namespace.expire(directory, name)
+                raise
         raise Stale(f"{name!r} keeps being changed by somebody else")
 
 

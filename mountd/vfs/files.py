@@ -175,6 +175,12 @@ class Files:
             self._failed(f"{node.key}: not stored: {exc}")
             raise
 
+    async def recognize(self, node: File) -> None:
+        """Find out whether an upload whose answer was lost has made the object; the caller has the node's lock."""
+        found = await self._uploader.made(node.content, node.key) if node.content is not None else None
+        if node.content is not None and found is not None:
+            node.info = node.content.base = found
+
     async def store_as(self, node: File, key: Key, *, expect: Version | None) -> None:
         """Upload the node's bytes as `key`, which must hold the version `expect`; the caller has the node's lock."""
         content = self.content(node)

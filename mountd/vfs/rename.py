@@ -146,6 +146,9 @@ class Renames:
         self, node: File, source: tuple[Directory, bytes], target: tuple[Directory, bytes], replaced: File | None
     ) -> None:
         async with self._both(node, replaced):
+            for each_file in (node, replaced):
+                if each_file is not None:
+                    await self._files.recognize(each_file)
             if replaced is not None and not replaced.others:
                 await self._files.detach(replaced)
             copied = await self._make_target(node, source, target, replaced)

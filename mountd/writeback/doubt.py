@@ -32,12 +32,11 @@ REMEMBERED = 8
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What an upload was to make of `key`: `size` bytes, and the checksums of those that were on this machine.
+    """What an upload was to make: `size` bytes, and the checksums of those that were on this machine.
 
     The others were to be taken over from the version before.
     """
 
-    key: Key
     size: int
     checksums: tuple[tuple[Span, bytes], ...]
 
@@ -67,7 +66,7 @@ class Doubts:
         return None
 
 
-async def fingerprint(content: Content, snapshot: Snapshot, key: Key) -> Fingerprint | None:
+async def fingerprint(content: Content, snapshot: Snapshot) -> Fingerprint | None:
     """Return what an upload of a snapshot makes; `None` where it could not be recognized, or not with little effort."""
     here = [Span(run.start, run.end) for run in snapshot.frozen.runs(0, snapshot.size) if run.state is not None]
     amount = sum(end - start for start, end in here)
@@ -79,12 +78,12 @@ async def fingerprint(content: Content, snapshot: Snapshot, key: Key) -> Fingerp
         if missing:  # overwritten meanwhile
             return None
         found.append((Span(start, end), await _checksum(data)))
-    return Fingerprint(key, snapshot.size, tuple(found))
+    return Fingerprint(snapshot.size, tuple(found))
 
 
 async def find(store: ObjectStore, wanted: Fingerprint | None, key: Key) -> ObjectInfo | None:
     """Return the object `key` if it is the one that was sent. Raises what requests raise, but not NotFound."""
-    if wanted is None or wanted.key != key:
+    if wanted is None:
         return None
     try:
         found = await store.stat(key)

@@ -67,6 +67,10 @@ class Uploader:
         if ahead is not None:
             await ahead.abort()
 
+    async def made(self, content: Content, key: Key) -> ObjectInfo | None:
+        """Return the object `key` if uploads of ours have made it whose answers were lost; without one, ask nothing."""
+        return await self._doubts.find(self._store, content, key)
+
     async def upload(self, content: Content, key: Key, *, expect: Version | None) -> ObjectInfo:
         """Make the object `key` out of the content's present state, and mark what was sent as clean.
 
@@ -79,7 +83,7 @@ class Uploader:
             return await self._upload(content, key, expect)
         except VersionChanged:
             # What an earlier attempt has made, of the file as it was then, is our own.
-            found = await self._doubts.find(self._store, content, key)
+            found = await self.made(content, key)
             if found is None:
                 raise
             content.base = found
@@ -111,12 +115,12 @@ class Uploader:
         try:
             return await self._send(content, snapshot, key, expect=expect, ahead=ahead, sent=sent)
         except VersionChanged:
-            found = await find(self._store, await fingerprint(content, snapshot, key), key)
+            found = await find(self._store, await fingerprint(content, snapshot), key)
             if found is None:
                 raise
             return found
         except Unavailable:
-            self._doubts.note(content, await fingerprint(content, snapshot, key))
+            self._doubts.note(content, await fingerprint(content, snapshot))
             raise
 
     async def _into_folder(
