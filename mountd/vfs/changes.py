@@ -243,7 +243,7 @@ class Changes:
         if known is not None and known.node is not None:
             await self.resolve(known.node)
         async with self.working_in(directory):
-            await self.retrying(directory, name, lambda: self._unlink(directory, name))
+            await self.retrying(lambda: self._unlink(directory, name), (directory, name))
             await self._keeper.attributes.journaled()
 
     async def _unlink(self, directory: Directory, name: bytes) -> None:
@@ -355,17 +355,20 @@ class Changes:
                     yield
                     return
 
-    async def retrying(self, directory: Directory, name: bytes, change: Callable[[], Awaitable[None]]) -> None:
-        """Carry out `change`; when somebody else was faster, look at what is there now and try again."""
+    async def retrying(self, change: Callable[[], Awaitable[None]], *places: tuple[Directory, bytes]) -> None:
+        """Carry out `change`; when somebody else was faster, look at what is there now and try again.
+
+        Where the answer to a request was lost, the next one who uses the names looks.
+        """
         for _ in range(ATTEMPTS):
             try:
                 return await change()
-            except VersionChanged:
-                self._namespace.expire(directory, name)
-            except Unavailable:
-                self._namespace.expire(directory, name)
-                raise
-        raise Stale(f"{name!r} keeps being changed by somebody else")
+            except (VersionChanged, Unavailable) as exc:
+                for directory, name in places:
+                    self._namespace.expire(directory, name)
+                if isinstance(exc, Unavailable):
+                    raise
+        raise Stale(f"{places[0][1]!r} keeps being changed by somebody else")
 
 
 def _only_here(entry: Entry) -> bool:

@@ -75,7 +75,7 @@ class Renames:
             if flags == EXCHANGE:
                 await self._exchange(source, target)
             else:
-                await self._changes.retrying(*source, lambda: self._rename(source, target, flags))
+                await self._changes.retrying(lambda: self._rename(source, target, flags), source, target)
             await self._keeper.attributes.journaled()
 
     async def _resolve(self, *places: tuple[Directory, bytes]) -> None:
