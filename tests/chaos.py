@@ -98,8 +98,12 @@ class Chaos:
             case _:
                 self._requests(name)
 
+    def network(self, kind, **how):
+        """Return a context in which the network has a fault, see `tests.tcp_proxy`."""
+        return self._tcp.fault(kind, **how)
+
     def _network(self, kind, length, **how):
-        with self._tcp.fault(kind, **how) as fault:
+        with self.network(kind, **how) as fault:
             self._stopped.wait(length)
         self.hits["outage" if kind == "refuse" else kind] += fault.hits
 

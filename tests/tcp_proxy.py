@@ -57,7 +57,11 @@ class TcpProxy:
         try:
             yield made
         finally:
-            self._fault = None
+            self.heal()
+
+    def heal(self):
+        """End the fault there is."""
+        self._fault = None
 
     def close(self):
         """Stop listening; connections end."""

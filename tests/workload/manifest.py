@@ -145,9 +145,7 @@ class Manifest:
 
     def fail(self, number, error, seconds, possible=None):
         """Write down that a call failed."""
-        self._write(
-            {"failed": number, "error": error, "seconds": round(seconds, 3), "possible": _told(possible or {})}
-        )
+        self._write({"failed": number, "error": error, "seconds": round(seconds, 3), "possible": _told(possible or {})})
 
     def wrong(self, text):
         """Write down that a program was told what cannot be."""

@@ -56,7 +56,9 @@ class Performer:
         try:
             self._call(step, number)
         except OSError as exc:
-            self._manifest.fail(number, errno.errorcode[exc.errno], time.monotonic() - started, self._partly(step, base, exc))
+            self._manifest.fail(
+                number, errno.errorcode[exc.errno], time.monotonic() - started, self._partly(step, base, exc)
+            )
             self._judge(step.kind, step.path, exc, certain=certain)
             return False
         if step.kind != "hold":

@@ -1,0 +1,61 @@
+"""A workload on a mount whose store is reached through faults: nothing hangs, nothing acknowledged is lost."""
+
+import os
+import time
+
+import pytest
+
+from tests.chaos import faulty
+from tests.crash.cycles import read_back
+from tests.kits import open_store
+from tests.workload.crew import Crew
+
+SEED = int(os.environ.get("FAULT_SEED", "1"))
+SETTINGS = {"part_size": "5MiB", "request_deadline": "2s", "retry_budget": "3s"}
+
+
+@pytest.mark.parametrize(("kind", "seconds"), [("s3", 10), ("gcs", 5), ("azure", 5)])
+def test_work_goes_on_through_faults(request, folder, make_host, kind, seconds):
+    """Every call returns; when the service is well again, all is stored without anybody's help. [close-retries]
+
+    Another seed: FAULT_SEED=2. For as long as you like: make soak.
+    """
+    with open_store(kind, folder, request.getfixturevalue) as store, faulty(store, seed=SEED) as chaos:
+        host = make_host()
+        host.configure(**SETTINGS)
+        mount = host.mount(store)
+        crew = Crew(folder / "manifests", mount.path, seed=SEED)
+        try:
+            crew.start()
+            chaos.start()
+            time.sleep(seconds)
+            chaos.stop()
+            crew.stop()
+            for verdict in read_back(crew, mount, store, make_host):
+                assert verdict.lost == [], f"seed {SEED}"
+            assert chaos.hits.total() > 0
+            assert crew.totals()["acknowledged"] > 0
+            mount.unmount()
+        finally:
+            crew.kill()
+
+
+def test_an_outage_ends_and_work_goes_on(request, folder, make_host):
+    """While nobody listens, `close()` fails in time; afterwards what it refused is stored by itself. [close-retries]"""
+    with open_store("s3", folder, request.getfixturevalue) as store, faulty(store, seed=SEED) as chaos:
+        host = make_host()
+        host.configure(**SETTINGS)
+        mount = host.mount(store)
+        (mount / "a").write_bytes(b"before")
+        with chaos.network("refuse"):
+            with pytest.raises(OSError, match="Input/output error"):
+                (mount / "a").write_bytes(b"after")
+            reader = os.open(mount / "a", os.O_RDONLY)
+            assert os.read(reader, 100) == b"after"
+            with pytest.raises(OSError, match="Input/output error"):
+                os.close(reader)
+        end = time.monotonic() + 60
+        while store.get("a") != b"after" and time.monotonic() < end:
+            time.sleep(0.1)
+        assert store.get("a") == b"after"
+        mount.unmount()
