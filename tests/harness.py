@@ -207,14 +207,16 @@ def open_hosts(folder):
         hosts[-1].folder.mkdir()
         return hosts[-1]
 
-    yield make
-    failures = []
-    for host in hosts:
-        try:
-            host.close()
-        except AssertionError as exc:
-            failures.append(str(exc))
-    assert not failures, "\n".join(failures)
+    try:
+        yield make
+    finally:
+        failures = []
+        for host in hosts:
+            try:
+                host.close()
+            except AssertionError as exc:
+                failures.append(str(exc))
+        assert not failures, "\n".join(failures)
 
 
 class Corner(Mount):

@@ -1,9 +1,11 @@
 """Daemons that are killed under a workload, mounted again, and looked at."""
 
+import contextlib
 import os
 import random
 import signal
 import time
+from pathlib import Path
 
 from tests.workload.crew import Crew
 
@@ -45,29 +47,35 @@ class Cycles:
         self.kills += 1
         if during_mount:
             self._kill_while_mounting()
-        if not self.mount.host.daemons():
-            self.mount.revive(*self._options)
-        self.mount.pid = self.mount.host.mounted(self.mount.name).pid
+        self.mount.revive(*self._options)
 
     def _pause(self):
         time.sleep(self._rng.uniform(*self._pauses))
 
     def _kill_while_mounting(self):
+        """Begin to mount, and kill the daemon in the middle of that, or shortly afterwards."""
         host = self.mount.host
         mounting = host.start("mount", self.mount.name, self.mount.path, *self._options)
-        end = time.monotonic() + 30
-        while not (found := host.daemons()) and mounting.poll() is None and time.monotonic() < end:
+        while not self._daemons() and mounting.poll() is None:
             time.sleep(0.01)
         time.sleep(self._rng.uniform(0, 0.6))
+        found = self._daemons()
+        self.kills += bool(found)
         for pid in found:
-            if pid != mounting.pid and pid in host.daemons():
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-                self.kills += 1
         mounting.communicate()
-        while host.daemons():
-            for pid in host.daemons():
-                os.kill(pid, signal.SIGKILL)
+        while set(found) & set(self._daemons()):
             time.sleep(0.01)
+
+    def _daemons(self):
+        """Return the host's processes that serve, or are about to; not those of the command line."""
+        found = []
+        for pid in self.mount.host.daemons():
+            with contextlib.suppress(OSError):
+                if b"mountd.daemon" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                    found.append(pid)
+        return found
 
 
 def read_back(crew, mount, store, make_host):

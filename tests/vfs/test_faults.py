@@ -1,4 +1,7 @@
-"""What was acknowledged is there whatever the store does, without a kernel: requests fail at random, or their answers."""
+"""What was acknowledged is there whatever the store does, without a kernel.
+
+Requests fail at random, or are carried out and their answers lost.
+"""
 
 import contextlib
 import errno

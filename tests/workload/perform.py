@@ -103,26 +103,8 @@ class Performer:
     def _call(self, step, number):
         path = self._at(step.path)
         match step.kind:
-            case "write":
-                with self._opened(path, NEW | (os.O_EXCL if step.exclusive else 0)) as descriptor:
-                    self._put(descriptor, step.content.data())
-                    if step.sync:
-                        os.fsync(descriptor)
-            case "append":
-                with self._opened(path, os.O_WRONLY | os.O_APPEND) as descriptor:
-                    self._put(descriptor, step.content.data())
-            case "edit":
-                with self._opened(path, os.O_RDWR) as descriptor:
-                    os.lseek(descriptor, step.offset, os.SEEK_SET)
-                    self._put(descriptor, step.content.data())
             case "hold":
-                descriptor = os.open(path, NEW)
-                try:
-                    self._put(descriptor, step.content.data())
-                except BaseException:
-                    os.close(descriptor)
-                    raise
-                self._held[step.path] = number, descriptor
+                self._held[step.path] = number, self._hold(path, step.content.data())
             case "truncate":
                 os.truncate(path, step.size)
             case "rename" | "rename-directory":
@@ -131,6 +113,28 @@ class Performer:
                 os.unlink(path)
             case "mkdir":
                 os.mkdir(path)
+            case _:
+                self._write(path, step)
+
+    def _write(self, path, step):
+        flags = {"append": os.O_WRONLY | os.O_APPEND, "edit": os.O_RDWR}.get(step.kind, NEW)
+        with self._opened(path, flags | (os.O_EXCL if step.exclusive else 0)) as descriptor:
+            if step.offset:
+                os.lseek(descriptor, step.offset, os.SEEK_SET)
+            self._put(descriptor, step.content.data())
+            if step.sync:
+                os.fsync(descriptor)
+
+    def _hold(self, path, data):
+        """Write a file and leave it open."""
+        descriptor = os.open(path, NEW)
+        try:
+            self._put(descriptor, data)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+            raise
+        return descriptor
 
     @contextlib.contextmanager
     def _opened(self, path, flags):

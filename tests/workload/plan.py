@@ -98,7 +98,10 @@ class Plan:
         self._rng, self._home, self._expected, self._sizes = rng, home, expected, sizes
 
     def steps(self, number, busy):
-        """Return the next steps. `number`: of the next change, makes names and bytes unique; `busy`: paths held open."""
+        """Return the next steps.
+
+        `number`: of the next change, makes names and bytes unique; `busy`: paths held open.
+        """
         while True:
             kind = self._rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
             steps = getattr(self, f"_{kind.replace('-', '_')}")(number, busy)
