@@ -1,7 +1,8 @@
 """Renames: copies inside the store, then deletions, under an intent that the next mount can finish.
 
 What could not be carried out is undone: either every object is at its new key and none at its old one, or the other way
-round. Only a crash, or a store that cannot be reached, can leave a rename half done; its intent is in the journal then.
+round. Only a crash, or a store that cannot be reached, can leave a directory's rename half done; its intent is in the
+journal then. A file can be left under both names by a store that cannot be reached.
 """
 
 from __future__ import annotations
@@ -189,9 +190,15 @@ class Renames:
         except MountdError:
             self._journal.end(intent)
             raise
-        await self._changes.keep_alive(source[0], without=source[1])
-        with contextlib.suppress(VersionChanged):  # somebody has written a new object under the old name: it stays
-            await self._store.delete(info.key, expect=info.version)
+        try:
+            await self._changes.keep_alive(source[0], without=source[1])
+            with contextlib.suppress(VersionChanged):  # somebody has written a new object under the old name: it stays
+                await self._store.delete(info.key, expect=info.version)
+        except MountdError:
+            # The file stays under both names. The next mount must not finish what programs were told has failed: they
+            # may have done something else with the names by then.
+            self._journal.end(intent)
+            raise
         self._journal.end(intent)
         return copied
 

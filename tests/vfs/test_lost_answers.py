@@ -102,6 +102,24 @@ async def test_a_rename_that_failed_is_looked_at_again(mount):
         assert await shell.stored("b") == b"new"
 
 
+async def test_a_rename_that_failed_is_not_finished_later(mount):
+    """The old name could not be removed; what programs do with both names afterwards holds over the next mount."""
+    async with mount() as shell:
+        await shell.write("a", b"moved")
+
+        async def refuse(*args, **kwargs):
+            raise Unavailable("no route to the store")
+
+        shell.store.delete = refuse
+        with pytest.raises(Unavailable):
+            await shell.rename("a", "b")
+        del shell.store.delete
+        assert await shell.read("a") == await shell.read("b") == b"moved"
+        await shell.unlink("b")
+    async with mount(shell.other) as shell:
+        assert await shell.listdir() == ["a"]
+
+
 async def test_an_exclusive_creation_that_failed_is_looked_at_again(mount):
     """The empty object is there, though nobody was told, and the next program opens that. [excl-lost-answer]"""
     async with mount() as shell:
