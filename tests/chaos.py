@@ -102,6 +102,10 @@ class Chaos:
         """Return a context in which the network has a fault, see `tests.tcp_proxy`."""
         return self._tcp.fault(kind, **how)
 
+    def lose(self, matches):
+        """Have the next request of a kind carried out, and its answer lost; return the rule, see `tests.proxy`."""
+        return self._http.on(matches, lost, times=1)
+
     def _network(self, kind, length, **how):
         with self.network(kind, **how) as fault:
             self._stopped.wait(length)
