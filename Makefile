@@ -11,12 +11,17 @@ TESTABLE := $(VENV)/.testable
 # Tests mostly wait, for servers and mounts. A file's tests stay together: they share what is costly to make.
 TEST_PROCESSES ?= 3
 
+# A long run; SOAK_OPTIONS may have --write-back or --seed=N.
+SOAK_MINUTES ?= 10
+SOAK_STORE ?= s3
+SOAK_OPTIONS ?=
+
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help mount unmount test table lint clean run-packages build-packages test-packages packages
+.PHONY: help mount unmount test soak table lint clean run-packages build-packages test-packages packages
 
 help: ## show this help (the default)
 	@echo 'Targets (choose the interpreter with PYTHON=python3.12):'
@@ -35,6 +40,9 @@ lint: $(TESTABLE) ## ruff and mypy
 
 test: run-packages test-packages lint ## install what tests need, servers included; lint, then run all tests
 	$(BIN)/pytest --numprocesses=$(TEST_PROCESSES) --dist=loadfile --junitxml=$(VENV)/report.xml
+
+soak: run-packages test-packages $(TESTABLE) ## work, kill and break things for SOAK_MINUTES (10) on SOAK_STORE (s3)
+	$(BIN)/python -m tests.soak --minutes=$(SOAK_MINUTES) --store=$(SOAK_STORE) $(SOAK_OPTIONS)
 
 table: ## after `make test`: how the suites did on each kind of store
 	@$(BIN)/python -m tests.table $(VENV)/report.xml

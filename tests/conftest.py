@@ -1,12 +1,14 @@
-"""Fixtures for all tests: real servers, started once, and a package that brings a flavor."""
+"""Fixtures for all tests: real servers, started once, hosts to mount on, and a package that brings a flavor."""
 
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from tests.harness import open_hosts
 from tests.servers import azurite, fake_gcs, hierarchical, rclone_s3, rclone_webdav, seaweedfs
 
 
@@ -56,6 +58,26 @@ def webdav_server():
     """A running WebDAV server; see `tests.servers.WebdavServer`."""
     with rclone_webdav() as server:
         yield server
+
+
+@pytest.fixture
+def folder():
+    """A folder that is gone afterwards; not pytest's, which keeps the last ones."""
+    path = Path(tempfile.mkdtemp(prefix="mountd-test-"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def make_host(folder):
+    """Return what makes hosts; all their mounts and processes end with the test."""
+    with open_hosts(folder) as make:
+        yield make
+
+
+@pytest.fixture
+def host(make_host):
+    return make_host()
 
 
 @pytest.fixture(scope="session")

@@ -55,6 +55,14 @@ class Host:
         self.foreground.append(process)
         return process
 
+    def configure(self, **settings):
+        """Write settings of mounts into the settings file, before anything else is in it."""
+        folder = self.folder / "config" / "mountd"
+        folder.mkdir(parents=True)
+        lines = [f"{name} = {json.dumps(value)}\n" for name, value in settings.items()]
+        (folder / "config.toml").write_text("[mount]\n" + "".join(lines))
+        (folder / "config.toml").chmod(0o600)
+
     def mount(self, store, *options, name="store"):
         """Register `store` under `name`, mount it and return the `Mount`."""
         if store.options is not None:
@@ -167,14 +175,26 @@ class Mount:
     def remount(self):
         """Unmount and mount again, with another daemon."""
         self.unmount()
-        self.host.run("mount", self.name, self.path)
-        self.pid = self.host.mounted(self.name).pid
+        self.revive()
 
     def kill(self):
         """End the daemon without warning."""
         os.kill(self.pid, signal.SIGKILL)
-        while Path(f"/proc/{self.pid}").exists() and "Z" not in Path(f"/proc/{self.pid}/stat").read_text().split()[2]:
+        while self.alive:
             time.sleep(0.01)
+
+    @property
+    def alive(self):
+        """Whether the daemon lives."""
+        try:
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+
+    def revive(self, *options):
+        """Mount again with the same settings after the daemon's end."""
+        self.host.run("mount", self.name, self.path, *options)
+        self.pid = self.host.mounted(self.name).pid
 
 
 @contextlib.contextmanager
@@ -187,14 +207,16 @@ def open_hosts(folder):
         hosts[-1].folder.mkdir()
         return hosts[-1]
 
-    yield make
-    failures = []
-    for host in hosts:
-        try:
-            host.close()
-        except AssertionError as exc:
-            failures.append(str(exc))
-    assert not failures, "\n".join(failures)
+    try:
+        yield make
+    finally:
+        failures = []
+        for host in hosts:
+            try:
+                host.close()
+            except AssertionError as exc:
+                failures.append(str(exc))
+        assert not failures, "\n".join(failures)
 
 
 class Corner(Mount):

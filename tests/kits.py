@@ -118,6 +118,7 @@ class AzureContainer:
     lasts = True
 
     def __init__(self, server):
+        self.server = server
         self.container = server.make_container()
         self.root = f"abfs://{self.container}"
         self.options = server.options()

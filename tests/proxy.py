@@ -83,9 +83,13 @@ class Rule:
 
 
 class Proxy:
-    """A running proxy. Attributes: `endpoint`, its URL; `requests`, all that it has got, in order."""
+    """A running proxy. Attributes: `endpoint`, its URL; `requests`, all that it has got, in order.
 
-    def __init__(self, upstream):
+    `remember`: whether requests are kept at all; with their bodies they take room.
+    """
+
+    def __init__(self, upstream, *, remember=True):
+        self._remember = remember
         parts = urllib.parse.urlsplit(upstream)
         self.upstream = (parts.hostname, parts.port)
         self.requests = []
@@ -117,7 +121,8 @@ class Proxy:
 
     def _answer(self, request, forward):
         with self._lock:
-            self.requests.append(request)
+            if self._remember:
+                self.requests.append(request)
             rule = next((each for each in self._rules if each.left != 0 and each.matches(request)), None)
             if rule is not None:
                 rule.seen += 1
@@ -126,9 +131,9 @@ class Proxy:
 
 
 @contextlib.contextmanager
-def proxied(upstream):
+def proxied(upstream, *, remember=True):
     """Run a proxy in front of the server with the URL `upstream`, and yield the `Proxy`."""
-    proxy = Proxy(upstream)
+    proxy = Proxy(upstream, remember=remember)
     thread = threading.Thread(target=proxy._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:

@@ -48,6 +48,7 @@ _CODES: dict[str, type[MountdError]] = {
     "ServerBusy": Throttled,
     "OperationTimedOut": Unavailable,
     "InternalError": Unavailable,
+    "Md5Mismatch": Unavailable,  # damaged on its way, and refused
     "APINotImplemented": Unsupported,
 }
 # What azure-identity says instead is a page about everything that it has tried.

@@ -24,6 +24,7 @@ from mountd.errors import (
     NotFound,
     NotPermitted,
     Stale,
+    Unavailable,
     VersionChanged,
 )
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, ObjectStore
@@ -211,6 +212,9 @@ class Changes:
         except VersionChanged as exc:
             self._namespace.expire(directory, name)
             raise AlreadyExists(f"{name!r} was created by somebody else") from exc
+        except Unavailable:
+            self._namespace.expire(directory, name)  # the answer may be what was lost
+            raise
 
     async def mkdir(self, directory: Directory, name: bytes, *, mode: int, uid: int, gid: int) -> Directory:
         """Make a directory. Raises AlreadyExists."""
@@ -223,6 +227,9 @@ class Changes:
             except VersionChanged as exc:
                 self._namespace.expire(directory, name)
                 raise AlreadyExists(f"{name!r} was created by somebody else") from exc
+            except Unavailable:
+                self._namespace.expire(directory, name)
+                raise
             node = self._namespace.nodes.directory(directory, name)
             self._own(node, directory, mode=mode, uid=uid, gid=gid)
             self._keeper.note(node)
@@ -236,7 +243,7 @@ class Changes:
         if known is not None and known.node is not None:
             await self.resolve(known.node)
         async with self.working_in(directory):
-            await self.retrying(directory, name, lambda: self._unlink(directory, name))
+            await self.retrying(lambda: self._unlink(directory, name), (directory, name))
             await self._keeper.attributes.journaled()
 
     async def _unlink(self, directory: Directory, name: bytes) -> None:
@@ -244,6 +251,7 @@ class Changes:
         if not isinstance(node, File):
             raise IsADirectory(f"{name!r} is a directory")
         async with node.lock:
+            await self._files.recognize(node)
             info = node.info_at(directory, name)
             if info is not None:
                 self.require_deleting(name)
@@ -347,14 +355,20 @@ class Changes:
                     yield
                     return
 
-    async def retrying(self, directory: Directory, name: bytes, change: Callable[[], Awaitable[None]]) -> None:
-        """Carry out `change`; when somebody else was faster, look at what is there now and try again."""
+    async def retrying(self, change: Callable[[], Awaitable[None]], *places: tuple[Directory, bytes]) -> None:
+        """Carry out `change`; when somebody else was faster, look at what is there now and try again.
+
+        Where the answer to a request was lost, the next one who uses the names looks.
+        """
         for _ in range(ATTEMPTS):
             try:
                 return await change()
-            except VersionChanged:
-                self._namespace.expire(directory, name)
-        raise Stale(f"{name!r} keeps being changed by somebody else")
+            except (VersionChanged, Unavailable) as exc:
+                for directory, name in places:
+                    self._namespace.expire(directory, name)
+                if isinstance(exc, Unavailable):
+                    raise
+        raise Stale(f"{places[0][1]!r} keeps being changed by somebody else")
 
 
 def _only_here(entry: Entry) -> bool:

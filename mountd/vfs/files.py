@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from mountd.errors import BadHandle, FileTooLarge, MountdError, Stale, StoreFailure, VersionChanged
+from mountd.errors import BadHandle, FileTooLarge, MountdError, Stale, StoreFailure, Unavailable, VersionChanged
 from mountd.objects.interface import ABSENT, Buffer, Key, MiB, ObjectStore, Version
 from mountd.writeback.drain import conflict_key
 from mountd.writeback.pending import is_local
@@ -244,7 +244,7 @@ class Files:
         node.info = info
         kept = backlog.pending.made(info.key, info.version)
         if kept is not None:
-            kept.error = cause
+            kept.error, kept.doubtful = cause, isinstance(cause, Unavailable)
         self.stored(node)
 
     async def keep_all(self) -> None:
@@ -257,6 +257,12 @@ class Files:
     async def _slow_down(self, patience: float) -> None:
         if self._deferral is not None and self._deferral.deferred:
             await self._deferral.backlog.slow_down(self._deferral.limit, patience)
+
+    async def recognize(self, node: File) -> None:
+        """Find out whether an upload whose answer was lost has made the object; the caller has the node's lock."""
+        found = await self._uploader.made(node.content, node.key) if node.content is not None else None
+        if node.content is not None and found is not None:
+            node.info = node.content.base = found
 
     async def store_as(self, node: File, key: Key, *, expect: Version | None) -> None:
         """Upload the node's bytes as `key`, which must hold the version `expect`; the caller has the node's lock."""

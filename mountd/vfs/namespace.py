@@ -171,6 +171,9 @@ class Namespace:
     def expire(self, directory: Directory, name: bytes) -> None:
         """Have the store asked about a name at the next use."""
         directory.entry(name).checked = NEVER
+        slot = directory.catalog.find(name)
+        if slot is not None:
+            directory.catalog.checked[slot] = NEVER
         directory.listing = directory.coming = None
 
     async def settled(self, directory: Directory) -> None:

@@ -1,7 +1,8 @@
 """Renames: copies inside the store, then deletions, under an intent that the next mount can finish.
 
 What could not be carried out is undone: either every object is at its new key and none at its old one, or the other way
-round. Only a crash, or a store that cannot be reached, can leave a rename half done; its intent is in the journal then.
+round. Only a crash, or a store that cannot be reached, can leave a directory's rename half done; its intent is in the
+journal then. A file can be left under both names by a store that cannot be reached.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class Renames:
             if flags == EXCHANGE:
                 await self._exchange(source, target)
             else:
-                await self._changes.retrying(*source, lambda: self._rename(source, target, flags))
+                await self._changes.retrying(lambda: self._rename(source, target, flags), source, target)
             await self._keeper.attributes.journaled()
 
     async def _resolve(self, *places: tuple[Directory, bytes]) -> None:
@@ -150,6 +151,9 @@ class Renames:
         self, node: File, source: tuple[Directory, bytes], target: tuple[Directory, bytes], replaced: File | None
     ) -> None:
         async with self._both(node, replaced):
+            for each_file in (node, replaced):
+                if each_file is not None:
+                    await self._files.recognize(each_file)
             if replaced is not None and not replaced.others:
                 await self._files.detach(replaced)
             copied = await self._make_target(node, source, target, replaced)
@@ -194,9 +198,15 @@ class Renames:
             self._journal.end(intent)
             raise
         crash.point("rename-copied")
-        await self._changes.keep_alive(source[0], without=source[1])
-        with contextlib.suppress(VersionChanged):  # somebody has written a new object under the old name: it stays
-            await self._store.delete(info.key, expect=info.version)
+        try:
+            await self._changes.keep_alive(source[0], without=source[1])
+            with contextlib.suppress(VersionChanged):  # somebody has written a new object under the old name: it stays
+                await self._store.delete(info.key, expect=info.version)
+        except MountdError:
+            # The file stays under both names. The next mount must not finish what programs were told has failed: they
+            # may have done something else with the names by then.
+            self._journal.end(intent)
+            raise
         crash.point("rename-deleted")
         self._journal.end(intent)
         return copied

@@ -102,6 +102,11 @@ class Change:
         return ObjectInfo(self.key, self.size, self.mtime_ns, self.version)
 
     @property
+    def can_be_dropped(self) -> bool:
+        """Whether nobody but this machine can have seen what it makes."""
+        return not self.sending and not self.doubtful
+
+    @property
     def leaves(self) -> Version:
         """The version that the key has afterwards."""
         return ABSENT if self.kind is Kind.DELETE else self.version
@@ -225,7 +230,7 @@ class Pending:
 
     def _cancel(self, change: Change) -> None:
         """Drop the changes of the key that nobody will miss."""
-        while (last := self.latest(change.key)) is not None and not last.sending and not self._copied[last.version]:
+        while (last := self.latest(change.key)) is not None and last.can_be_dropped and not self._copied[last.version]:
             # Of a key that is overwritten at once; later, others may have seen what there was in between.
             adjacent = change.kind is not Kind.DELETE and last.seq == self._next - 1
             if not adjacent and (change.kind is not Kind.DELETE or last.kind is Kind.DELETE):

@@ -38,6 +38,10 @@ class Spooler:
     async def forget(self, content: Content) -> None:
         """The file will not be stored."""
 
+    async def made(self, content: Content, key: Key) -> ObjectInfo | None:
+        """Return `None`: nothing was sent, so no answer was lost."""
+        return None
+
     async def upload(self, content: Content, key: Key, *, expect: Version | None) -> ObjectInfo:
         """Make the content's present state durable as the object `key`, and mark it as clean.
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import trio
 
 from mountd.data.extents import Span
-from mountd.errors import MountdError, Stale, Unavailable, Unsupported
+from mountd.errors import MountdError, Stale, Unavailable, Unsupported, VersionChanged
 from mountd.writeback.ahead import Ahead
+from mountd.writeback.doubt import Doubts, find, fingerprint
 from mountd.writeback.parts import Make, Part, pieces, plan, plan_append
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Uploader:
         self._part_size = max(part_size, store.capabilities.min_part)
         self._limiter = trio.CapacityLimiter(PARALLEL_PARTS)
         self._ahead: dict[Content, Ahead] = {}
+        self._doubts = Doubts()
 
     def wrote(self, content: Content, key: Key, start: int, end: int) -> None:
         """Note a write; parts that it completed start on their way."""
@@ -60,9 +62,14 @@ class Uploader:
 
     async def forget(self, content: Content) -> None:
         """The file will not be uploaded: free what was sent ahead."""
+        self._doubts.forget(content)
         ahead = self._ahead.pop(content, None)
         if ahead is not None:
             await ahead.abort()
+
+    async def made(self, content: Content, key: Key) -> ObjectInfo | None:
+        """Return the object `key` if uploads of ours have made it whose answers were lost; without one, ask nothing."""
+        return await self._doubts.find(self._store, content, key)
 
     async def upload(self, content: Content, key: Key, *, expect: Version | None) -> ObjectInfo:
         """Make the object `key` out of the content's present state, and mark what was sent as clean.
@@ -72,18 +79,49 @@ class Uploader:
         """
         if self._originals is not None:
             return await self._into_folder(self._originals, content, key, expect)
-        return await self._upload(content, key, expect)
+        try:
+            return await self._upload(content, key, expect)
+        except VersionChanged:
+            # What an earlier attempt has made, of the file as it was then, is our own.
+            found = await self.made(content, key)
+            if found is None:
+                raise
+            content.base = found
+            return await self._upload(content, key, found.version)
 
     async def _upload(self, content: Content, key: Key, expect: Version | None) -> ObjectInfo:
         if content in self._ahead and self._ahead[content].key != key:
             await self._ahead.pop(content).abort()
         snapshot, sent, ahead = await self._freeze(content)
         try:
-            info = await self._send(content, snapshot, key, expect=expect, ahead=ahead, sent=sent)
+            info = await self._send_or_find(content, snapshot, key, expect=expect, ahead=ahead, sent=sent)
             content.settle(snapshot, info)
         finally:
             content.thaw(snapshot)
+        self._doubts.forget(content)
         return info
+
+    async def _send_or_find(
+        self,
+        content: Content,
+        snapshot: Snapshot,
+        key: Key,
+        *,
+        expect: Version | None,
+        ahead: Ahead | None,
+        sent: frozenset[int],
+    ) -> ObjectInfo:
+        """Send a snapshot, and where the store has another version than expected, find out whether that is it."""
+        try:
+            return await self._send(content, snapshot, key, expect=expect, ahead=ahead, sent=sent)
+        except VersionChanged:
+            found = await find(self._store, await fingerprint(content, snapshot), key)
+            if found is None:
+                raise
+            return found
+        except Unavailable:
+            self._doubts.note(content, await fingerprint(content, snapshot))
+            raise
 
     async def _into_folder(
         self, originals: Originals, content: Content, key: Key, expect: Version | None
@@ -97,12 +135,15 @@ class Uploader:
         return info
 
     async def upload_beside(self, content: Content, key: Key, *, expect: Version | None) -> ObjectInfo:
-        """Put the content's present state under another key; the content itself stays as it is."""
+        """Put the content's present state under another key; the content itself stays as it is.
+
+        Only what is not here is read from the version that it is based on: the store may not have that any more.
+        """
         snapshot, _, ahead = await self._freeze(content)
         try:
             if ahead is not None:
                 await ahead.abort()
-            return await self._send(content, snapshot, key, expect=expect, ahead=None, sent=frozenset())
+            return await self._send(content, snapshot, key, expect=expect, ahead=None, sent=frozenset(), copying=False)
         finally:
             content.thaw(snapshot)
 
@@ -125,6 +166,7 @@ class Uploader:
         expect: Version | None,
         ahead: Ahead | None,
         sent: frozenset[int],
+        copying: bool = True,
     ) -> ObjectInfo:
         if snapshot.size <= 2 * self._part_size:
             if ahead is not None:
@@ -133,7 +175,8 @@ class Uploader:
             return await self._store.put(key, data, expect=expect)
         upload = await (ahead.upload() if ahead is not None else self._store.open_upload(key, replaces=expect))
         try:
-            planned = await self._appended(content, snapshot, upload, sent) or self._plan(content, snapshot, sent)
+            planned = await self._appended(content, snapshot, upload, sent) if copying else None
+            planned = planned or self._plan(content, snapshot, sent, copying=copying)
             numbers = await self._make_parts(content, snapshot, upload, planned)
             return await upload.complete(numbers, expect=expect)
         except BaseException:
@@ -141,14 +184,14 @@ class Uploader:
                 await _abort_quietly(upload)
             raise
 
-    def _plan(self, content: Content, snapshot: Snapshot, sent: frozenset[int]) -> list[Part]:
+    def _plan(self, content: Content, snapshot: Snapshot, sent: frozenset[int], *, copying: bool) -> list[Part]:
         can = self._store.capabilities
         return plan(
             snapshot.size,
             self._part_size,
             dirty=snapshot.dirty(),
             sent=sent,
-            copyable=content.base.size if content.base and can.part_copy else 0,
+            copyable=content.base.size if copying and content.base and can.part_copy else 0,
             copy_limit=can.max_copy_part,
         )
 

@@ -11,26 +11,6 @@ from tests.harness import Corner, open_hosts
 from tests.kits import Below, open_store
 
 
-@pytest.fixture
-def folder():
-    """A folder that is gone afterwards; not pytest's, which keeps the last ones."""
-    path = Path(tempfile.mkdtemp(prefix="mountd-test-"))
-    yield path
-    shutil.rmtree(path)
-
-
-@pytest.fixture
-def make_host(folder):
-    """Return what makes hosts; all their mounts and processes end with the test."""
-    with open_hosts(folder) as make:
-        yield make
-
-
-@pytest.fixture
-def host(make_host):
-    return make_host()
-
-
 def _fixture_of(kind):
     """Return a fixture that is an empty store of a kind."""
 

@@ -159,3 +159,22 @@ def test_a_store_out_of_reach_is_waited_for(host, s3_server, s3_store):
         proxy.clear()
         until(lambda: s3_store.keys() == ["b", "c"], 90)
         host.close()
+
+
+def test_unmount_waits_for_the_store(mounted, s3_store):
+    """[back-unmount]"""
+    for number in range(20):
+        (mounted / f"file{number}").write_bytes(b"1")
+    mounted.unmount()
+    assert len(s3_store.keys()) == 20
+
+
+def test_an_exclusive_creation_is_decided_here(mounted, s3_store):
+    """Two programs of one machine exclude each other; nothing is asked of the store. [back-excl]"""
+    os.listdir(mounted.path)
+    with mounted.counting() as sent:
+        os.close(os.open(mounted / "lock", os.O_CREAT | os.O_EXCL))
+        with pytest.raises(FileExistsError):
+            os.open(mounted / "lock", os.O_CREAT | os.O_EXCL)
+        os.unlink(mounted / "lock")
+    assert not {"put", "delete"} & sent.keys()
