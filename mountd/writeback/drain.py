@@ -155,7 +155,7 @@ class Drainer:
             change.stuck = True
 
     def _note(self, change: Change, exc: MountdError) -> None:
-        change.doubtful = True
+        change.doubtful = change.doubtful or isinstance(exc, Unavailable)
         told = str(change.error) == str(exc)
         change.error = exc
         if not told:
@@ -215,6 +215,7 @@ class Drainer:
                 return await self._arrived(change, None)
             if found is not None and change.kind is not Kind.DELETE and await self._is_ours(change, found):
                 return await self._arrived(change, found)
+            change.doubtful = False
         if change.kind is Kind.DELETE:
             self._failed(f"{change.key}: not removed: somebody else has changed it meanwhile")
             return await self._arrived(change, None)

@@ -203,11 +203,21 @@ class Overlay:
     async def delete(self, key: Key, *, expect: Version | None = None) -> None:
         if not self._deferred:
             if self._pending.latest(key) is not None:
-                await self._later(_deletion(key, expect))
-                return await self._drainer.barrier(keys=[key])
+                return await self._delete_kept(_deletion(key, expect))
             return await self._inner.delete(key, expect=self._backlog.real_version(key, expect))
         await self._later(_deletion(key, expect))
         return None
+
+    async def _delete_kept(self, change: Change) -> None:
+        """Write-through: remove what could not be stored. Where that fails, it stays."""
+        await self._later(change)
+        try:
+            await self._drainer.barrier(keys=[change.key])
+        except MountdError:
+            if change in self._pending and change.can_be_dropped:
+                self._pending.drop(change)
+                await self._backlog.commit()
+            raise
 
     async def delete_many(self, versions: Mapping[Key, Version | None]) -> None:
         if not self._deferred:

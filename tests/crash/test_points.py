@@ -6,10 +6,19 @@ import re
 import pytest
 
 from tests.harness import CHECKOUT
+from tests.kits import open_store
 from tests.model.system import System
 
 MiB = 1 << 20
 VARIABLE = "MOUNTD_CRASH_AT"
+
+
+@pytest.fixture
+def s3_store(folder, request):
+    """An empty bucket, with an independent client."""
+    with open_store("s3", folder, request.getfixturevalue) as store:
+        yield store
+
 
 POINTS = {
     "back": [
