@@ -224,9 +224,14 @@ class Files:
 
     async def _stored_at_last(self, node: File) -> None:
         """Write-through: have the store take what it did not take before. Raises why it still does not."""
-        kept = node.info is not None and is_local(node.info.version) and not node.unlinked
-        if kept and self._deferral is not None and not self._deferral.deferred:
+        info = node.info
+        if info is None or not is_local(info.version) or node.unlinked:
+            return
+        if self._deferral is not None and not self._deferral.deferred:
             await self._deferral.drainer.barrier(keys=[node.key])
+            final = self._deferral.backlog.final(info.version)
+            if final is None or final.info.key != info.key:
+                raise Stale(f"{node.key}: replaced by somebody else before it could be stored")
 
     async def _keep_here(self, node: File, cause: MountdError) -> None:
         """Have the journal keep a file that could not be stored, and send it when that is possible."""

@@ -456,6 +456,7 @@ async def open_filesystem(
         cache = Cache(data / "blobs", journal, limit=settings.cache_size, open_files_limit=settings.open_files_limit)
         failures = failures or FailureLog()
         async with trio.open_nursery() as nursery:
+            fs: FileSystem | None = None
             deferral = None
             if native is None:
                 deferral = build(
@@ -466,8 +467,11 @@ async def open_filesystem(
                     descriptions=Sidecars(),
                     nursery=nursery,
                     failed=failures.add,
+                    lost=lambda key: fs.namespace.expire_key(key) if fs is not None else None,
                 )
                 store = deferral.store
+                if not settings.read_only:
+                    nursery.start_soon(deferral.drainer.run)
             recovered = await _recover(store, journal, deferral, read_only=settings.read_only)
             for line in recovered:
                 log.info("%s: %s", root, line)
@@ -487,8 +491,6 @@ async def open_filesystem(
             nursery.start_soon(fs.retry_forever)
             nursery.start_soon(fs.attributes.run)
             nursery.start_soon(fs.keeper.run)
-            if deferral is not None and not settings.read_only:
-                nursery.start_soon(deferral.drainer.run)
             nursery.start_soon(fs.bounds.run)
             await fs.keeper.load(fs.nodes.root)
             try:

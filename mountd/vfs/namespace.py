@@ -16,7 +16,7 @@ from mountd.errors import MountdError, NotADirectory, NotFound, Unavailable
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, ObjectStore
 from mountd.vfs.catalog import raw_of
 from mountd.vfs.lister import Lister, settled
-from mountd.vfs.names import child_key, is_twin, plain
+from mountd.vfs.names import child_key, is_twin, name_of, plain
 from mountd.vfs.nodes import NEVER, Directory, Entry, File, Node
 from mountd.vfs.sidecar import is_hidden
 from mountd.writeback.parallel import gather
@@ -175,6 +175,16 @@ class Namespace:
         if slot is not None:
             directory.catalog.checked[slot] = NEVER
         directory.listing = directory.coming = None
+
+    def expire_key(self, key: Key) -> None:
+        """Have the store asked about a key at the next use of its name, if anything is known of that."""
+        at: Node | None = self.nodes.root
+        *parents, last = (name_of(part) for part in key.rstrip("/").split("/"))
+        for name in parents:
+            entry = at.entries.get(name) if isinstance(at, Directory) and name is not None else None
+            at = entry.node if entry is not None else None
+        if isinstance(at, Directory) and last is not None:
+            self.expire(at, last)
 
     async def settled(self, directory: Directory) -> None:
         """Wait until no directory above is being renamed."""

@@ -218,7 +218,12 @@ class Backlog:
                 self.finals.add(final)
                 rebased += self.pending.rebase(change.version, info)
             self._done.append((change, final))
-        self.pulse()
+        try:
+            await self._note_done(rebased)
+        finally:
+            self.pulse()
+
+    async def _note_done(self, rebased: list[Change]) -> None:
         crash.point("before-done")
         batch = list(self._done)
         try:

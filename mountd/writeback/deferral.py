@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import trio
 
     from mountd.config import MountSettings
-    from mountd.objects.interface import ObjectStore
+    from mountd.objects.interface import Key, ObjectStore
     from mountd.writeback.journal import Journal
 
 
@@ -52,10 +52,11 @@ def build(
     descriptions: Descriptions,
     nursery: trio.Nursery,
     failed: Callable[[str], None],
+    lost: Callable[[Key], None],
 ) -> Deferral:
     """Return the parts for one mount, with what an earlier one has left in the journal and in the folder `spool`."""
     backlog = Backlog(Rows(journal), Spool(spool))
     sender = Sender(store, backlog, nursery=nursery, part_size=settings.part_size)
-    drainer = Drainer(store, backlog, sender, on_conflict=settings.on_conflict, failed=failed)
+    drainer = Drainer(store, backlog, sender, on_conflict=settings.on_conflict, failed=failed, lost=lost)
     overlay = Overlay(store, backlog, drainer, descriptions, deferred=settings.write_back)
     return Deferral(overlay, backlog, drainer, Spooler(backlog), settings.write_back, settings.write_back_limit)

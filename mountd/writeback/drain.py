@@ -18,7 +18,7 @@ import trio
 
 from mountd import crash
 from mountd.data.extents import Span
-from mountd.errors import Busy, MountdError, NotFound, Stale, Unavailable, VersionChanged
+from mountd.errors import Busy, MountdError, NotFound, ReadOnly, Stale, Unavailable, VersionChanged
 from mountd.objects.interface import Key, MiB, ObjectInfo, ObjectStore, Version
 from mountd.writeback.parallel import each
 from mountd.writeback.pending import Change, Kind
@@ -49,6 +49,7 @@ class Drainer:
         sender: makes objects of the bytes that are here.
         on_conflict: `keep-both`, `overwrite` or `fail`; see `docs/durability.md`.
         failed: gets one line for each trouble.
+        lost: told of the keys that hold something else than what was acknowledged, because somebody else was faster.
 
     Attributes:
         gather: how long a change stays here at least, in seconds, unless somebody waits for it.
@@ -63,7 +64,9 @@ class Drainer:
         *,
         on_conflict: str,
         failed: Callable[[str], None],
+        lost: Callable[[Key], None],
     ) -> None:
+        self._lost = lost
         self._store = store
         self._backlog = backlog
         self._pending = backlog.pending
@@ -72,7 +75,7 @@ class Drainer:
         self._failed = failed
         self.gather = GATHER
         self.error: MountdError | None = None
-        self._hurried = False
+        self._running = self._hurried = False
         self._awaited = 0  # the last change that somebody waits for
         self._begun = self._ended = 0  # rounds
 
@@ -90,6 +93,7 @@ class Drainer:
     async def run(self) -> None:
         """Send changes as they come, until cancelled."""
         wait = FIRST_WAIT
+        self._running = True
         while True:
             await self._pause(random.uniform(wait / 2, wait))
             self._hurried = False
@@ -218,7 +222,8 @@ class Drainer:
             change.doubtful = False
         if change.kind is Kind.DELETE:
             self._failed(f"{change.key}: not removed: somebody else has changed it meanwhile")
-            return await self._arrived(change, None)
+            await self._arrived(change, None)
+            return self._lost(change.key)
         if change.key.endswith("/"):  # a directory that is there already
             return await self._arrived(change, await self._found(change.key))
         if self._on_conflict == "overwrite":
@@ -243,6 +248,7 @@ class Drainer:
             return await self._arrived(change, None)
         self._failed(f"{change.key}: replaced by somebody else meanwhile; ours is kept as {key}")
         await self._arrived(change, info)
+        self._lost(change.key)
         return None
 
     async def _found(self, key: Key) -> ObjectInfo | None:
@@ -281,6 +287,8 @@ class Drainer:
         wanted += self._pending.all_below(below) if below is not None else []
         if not wanted:
             return
+        if not self._running:
+            raise ReadOnly("what the store does not have goes there once it is mounted for writing")
         last = max(change.seq for change in wanted)
         begun = self._begun
         self.hurry(last)

@@ -54,6 +54,7 @@ async def open_deferral(folder, inner, **settings):
                 descriptions=Sidecars(),
                 nursery=nursery,
                 failed=lambda line: None,
+                lost=lambda key: None,
             )
             made.drainer.gather = 3600  # nothing leaves unless a test waits for it
             nursery.start_soon(made.drainer.run)
