@@ -52,7 +52,9 @@ class Backlog:
         self._group = max((change.group for change in self.pending), default=NOT_YET)
         self._commit = trio.Lock()
         self._changed = trio.Event()
+        self._noting = trio.Lock()
         self._done: list[tuple[Change, Final | None]] = []
+        self._rebased: list[Change] = []
         spool.sweep({change.spool for change in self.pending})
 
     async def changed(self) -> None:
@@ -208,7 +210,6 @@ class Backlog:
 
     async def done(self, arrived: Mapping[Change, ObjectInfo | None]) -> None:
         """The store has these changes, or they were given up; with the objects that they have become, if any."""
-        rebased = []
         for change, info in arrived.items():
             if change in self.pending:
                 self.pending.remove(change)
@@ -216,26 +217,30 @@ class Backlog:
             if info is not None:
                 final = Final(change.version, change.key, info)
                 self.finals.add(final)
-                rebased += self.pending.rebase(change.version, info)
+                self._rebased += self.pending.rebase(change.version, info)
             self._done.append((change, final))
         try:
-            await self._note_done(rebased)
+            await self._note_done()
         finally:
             self.pulse()
 
-    async def _note_done(self, rebased: list[Change]) -> None:
-        crash.point("before-done")
-        batch = list(self._done)
-        try:
-            await trio.to_thread.run_sync(
-                self._rows.done, [c for c, _ in batch], [f for _, f in batch if f is not None], rebased
-            )
-        except MountdError as exc:  # the rows stay; should they survive the daemon, nothing is sent twice that differs
-            log.warning("the journal could not note what was stored: %s", exc)
-            return
-        crash.point("after-done")
-        self._done = self._done[len(batch) :]
-        await trio.to_thread.run_sync(self.spool.remove, [change.spool for change, _ in batch])
+    async def _note_done(self) -> None:
+        """Have the journal forget what is done, once for all who come at the same time."""
+        async with self._noting:
+            if not self._done:
+                return
+            crash.point("before-done")
+            batch, self._done = self._done, []
+            rebased, self._rebased = self._rebased, []
+            changes, finals = [c for c, _ in batch], [f for _, f in batch if f is not None]
+            try:
+                await trio.to_thread.run_sync(self._rows.done, changes, finals, rebased)
+            except MountdError as exc:  # the rows stay; if they survive the daemon, their own work is recognised
+                log.warning("the journal could not note what was stored: %s", exc)
+                self._done, self._rebased = batch + self._done, rebased + self._rebased
+                return
+            crash.point("after-done")
+            await trio.to_thread.run_sync(self.spool.remove, [change.spool for change in changes])
 
 
 def lacking(spans: list[Span] | None, start: int, end: int) -> list[Span]:

@@ -57,6 +57,8 @@ def build(
     """Return the parts for one mount, with what an earlier one has left in the journal and in the folder `spool`."""
     backlog = Backlog(Rows(journal), Spool(spool))
     sender = Sender(store, backlog, nursery=nursery, part_size=settings.part_size)
-    drainer = Drainer(store, backlog, sender, on_conflict=settings.on_conflict, failed=failed, lost=lost)
+    drainer = Drainer(
+        store, backlog, sender, on_conflict=settings.on_conflict, failed=failed, lost=lost, read_only=settings.read_only
+    )
     overlay = Overlay(store, backlog, drainer, descriptions, deferred=settings.write_back)
     return Deferral(overlay, backlog, drainer, Spooler(backlog), settings.write_back, settings.write_back_limit)

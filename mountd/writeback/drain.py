@@ -49,6 +49,7 @@ class Drainer:
         sender: makes objects of the bytes that are here.
         on_conflict: `keep-both`, `overwrite` or `fail`; see `docs/durability.md`.
         failed: gets one line for each trouble.
+        read_only: nothing is sent, `run` is not called.
         lost: told of the keys that hold something else than what was acknowledged, because somebody else was faster.
 
     Attributes:
@@ -65,7 +66,9 @@ class Drainer:
         on_conflict: str,
         failed: Callable[[str], None],
         lost: Callable[[Key], None],
+        read_only: bool = False,
     ) -> None:
+        self._read_only = read_only
         self._lost = lost
         self._store = store
         self._backlog = backlog
@@ -75,7 +78,7 @@ class Drainer:
         self._failed = failed
         self.gather = GATHER
         self.error: MountdError | None = None
-        self._running = self._hurried = False
+        self._hurried = False
         self._awaited = 0  # the last change that somebody waits for
         self._begun = self._ended = 0  # rounds
 
@@ -93,7 +96,6 @@ class Drainer:
     async def run(self) -> None:
         """Send changes as they come, until cancelled."""
         wait = FIRST_WAIT
-        self._running = True
         while True:
             await self._pause(random.uniform(wait / 2, wait))
             self._hurried = False
@@ -287,7 +289,7 @@ class Drainer:
         wanted += self._pending.all_below(below) if below is not None else []
         if not wanted:
             return
-        if not self._running:
+        if self._read_only:
             raise ReadOnly("what the store does not have goes there once it is mounted for writing")
         last = max(change.seq for change in wanted)
         begun = self._begun
