@@ -12,7 +12,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from mountd.errors import MountdError, NotFound, Unsupported, VersionChanged
+from mountd.errors import Busy, MountdError, NotFound, Unavailable, Unsupported, VersionChanged
 from mountd.objects.interface import (
     ABSENT,
     Buffer,
@@ -270,7 +270,13 @@ class Overlay:
         """Store an object that names versions, once the store has given them."""
         named = {k: v for k, v in self._descriptions.versions(key, data).items() if is_local(v)}
         directory = Key(key.rpartition("/")[0] + "/")
-        await self._drainer.barrier(keys=[key, directory, *named])
+        await self._drainer.barrier(keys=[key, directory])
+        try:
+            await self._drainer.barrier(keys=named)
+        except (Unavailable, Busy):
+            raise
+        except MountdError:
+            pass  # a file that the store refuses must not hold up what is said of the others
         versions = {}
         for name, version in named.items():
             final = self._backlog.final(version)

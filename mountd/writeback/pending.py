@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mountd.data import blocks
-from mountd.errors import MountdError, VersionChanged
+from mountd.errors import Corrupt, MountdError, VersionChanged
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, Version
 
 if TYPE_CHECKING:
@@ -103,8 +103,8 @@ class Change:
 
     @property
     def can_be_dropped(self) -> bool:
-        """Whether nobody but this machine can have seen what it makes."""
-        return not self.sending and not self.doubtful
+        """Whether nobody but this machine can have seen what it makes, or ever will."""
+        return not self.sending and (not self.doubtful or isinstance(self.error, Corrupt))
 
     @property
     def leaves(self) -> Version:

@@ -59,6 +59,8 @@ class Sender:
             content.extents.set(span.start, span.end, State.DIRTY)
         try:
             return await self._uploader.upload(content, key, expect=expect)
+        except Corrupt as exc:
+            raise Corrupt(f"{change.key}: {exc}") from exc
         finally:
             content.close()
 

@@ -38,3 +38,9 @@ def test_a_mounted_bucket_behaves_as_the_model_says(s3_server):
     """A mount of an S3 bucket, with another client of it among the actors, and remounts."""
     with places.s3(s3_server) as mounted:
         compare(mounted, max_examples=12)
+
+
+def test_a_bucket_in_write_back_mode_behaves_as_the_model_says(s3_server):
+    """What is acknowledged is seen here at once, and in the store when `mountd sync` has returned."""
+    with places.s3(s3_server, places.WriteBack) as mounted:
+        compare(mounted, max_examples=12)

@@ -1,7 +1,9 @@
 """`mountd mount --write-back`: what is acknowledged, when it is stored, and what a dead daemon leaves."""
 
+import contextlib
 import errno
 import os
+import sqlite3
 import time
 
 import pytest
@@ -178,3 +180,36 @@ def test_an_exclusive_creation_is_decided_here(mounted, s3_store):
             os.open(mounted / "lock", os.O_CREAT | os.O_EXCL)
         os.unlink(mounted / "lock")
     assert not {"put", "delete"} & sent.keys()
+
+
+@pytest.mark.parametrize("size", [1000, 300_000])
+def test_what_the_disk_damages_is_never_stored(mounted, s3_store, size):
+    """It is an error when it is read, synced or scrubbed; others go on, and removing it ends that. [back-damaged]"""
+    os.listdir(mounted.path)
+    (mounted / "a").write_bytes(b"a" * size)
+    mounted.kill()
+    folder = next(mounted.host.folder.glob("state/mountd/store-*"))
+    if size > 100_000:
+        (spooled,) = (folder / "spool").iterdir()
+        with spooled.open("r+b") as file:
+            file.seek(150_000)
+            file.write(b"damage")
+    else:
+        with contextlib.closing(sqlite3.connect(folder / "journal.db")) as db, db:
+            db.execute("UPDATE changes SET data = ?", (b"b" * size,))
+    mounted.host.run("mount", "store", mounted.path, "--write-back")
+    with pytest.raises(OSError, match="Input/output"):
+        (mounted / "a").read_bytes()
+    (mounted / "other").write_bytes(b"fine")
+    done = mounted.host.run("sync", mounted / "a", check=False)
+    assert done.returncode == 7
+    assert "a: " in done.stderr
+    assert "damaged" in done.stderr
+    done = mounted.host.run("cache", "verify", "store", check=False)
+    assert done.returncode == 1
+    assert "a" in done.stderr + done.stdout
+    mounted.host.run("sync", mounted / "other")
+    assert s3_store.keys() == ["other"]
+    os.unlink(mounted / "a")
+    mounted.host.run("sync")
+    assert s3_store.keys() == ["other"]
