@@ -24,7 +24,7 @@ from mountd.failures import FailureLog
 from mountd.fuse import session
 from mountd.objects.opening import OpenStore, open_store
 from mountd.objects.promises import weaknesses
-from mountd.vfs.filesystem import FileSystem, open_filesystem
+from mountd.vfs.opening import open_filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mountd.config import MountSettings
     from mountd.daemon.control import Command
     from mountd.daemon.order import MountOrder
+    from mountd.vfs.filesystem import FileSystem
 
 log = logging.getLogger(__name__)
 

@@ -57,7 +57,7 @@ class Operations(pyfuse3.Operations):
         node = self._fs.node(inode)
         if fields.update_size:
             await self._fs.files.truncate(self._fs.file(inode), attr.st_size, opened=fh is not None)
-        await self._fs.set_attributes(
+        await self._fs.metadata.set(
             node,
             mode=attr.st_mode if fields.update_mode else None,
             uid=attr.st_uid if fields.update_uid else None,
@@ -135,7 +135,7 @@ class Operations(pyfuse3.Operations):
 
     @reply
     async def getxattr(self, inode: int, name: bytes, ctx: Any) -> bytes:
-        return await self._fs.get_xattr(self._fs.glimpse(inode), name)
+        return await self._fs.metadata.get_xattr(self._fs.glimpse(inode), name)
 
     @reply
     async def listxattr(self, inode: int, ctx: Any) -> Sequence[bytes]:
@@ -143,11 +143,11 @@ class Operations(pyfuse3.Operations):
 
     @reply
     async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: Any) -> None:
-        await self._fs.set_xattr(self._fs.node(inode), name, value)
+        await self._fs.metadata.set_xattr(self._fs.node(inode), name, value)
 
     @reply
     async def removexattr(self, inode: int, name: bytes, ctx: Any) -> None:
-        await self._fs.set_xattr(self._fs.node(inode), name, None)
+        await self._fs.metadata.set_xattr(self._fs.node(inode), name, None)
 
     @reply
     async def read(self, fh: int, off: int, size: int) -> memoryview | bytes:  # type: ignore[override]

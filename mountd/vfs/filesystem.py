@@ -5,60 +5,50 @@ Knows neither FUSE nor any cloud: it is driven by the kernel's side, and by test
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import stat as stat_bits
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import trio
 
-from mountd.data.cache import Cache
 from mountd.data.fetch import Fetcher
 from mountd.data.inplace import InPlace
 from mountd.errors import (
     IsADirectory,
     MountdError,
-    NeverOffered,
-    NoAttribute,
     NotADirectory,
     NotFound,
-    NotPermitted,
     Stale,
-    Unsupported,
 )
-from mountd.failures import Failure, FailureLog
-from mountd.objects.plausible import PlausibleStore
-from mountd.units import format_size
-from mountd.vfs import virtual
 from mountd.vfs.attributes import AttributeStore
 from mountd.vfs.bounds import Bounds
 from mountd.vfs.changes import Changes
 from mountd.vfs.files import Files, Pending
 from mountd.vfs.keeper import Keeper
+from mountd.vfs.metadata import Metadata
 from mountd.vfs.names import child_key
 from mountd.vfs.namespace import Namespace
 from mountd.vfs.native import NativeAttributes, NativeKeeper
 from mountd.vfs.nodes import Directory, File, Ino, Node
 from mountd.vfs.readdir import Directories
-from mountd.vfs.recovery import finish
 from mountd.vfs.rename import Renames
-from mountd.vfs.sidecar import Sidecars
 from mountd.vfs.table import Defaults, NodeTable
-from mountd.writeback.deferral import Deferral, build
-from mountd.writeback.journal import Journal
 from mountd.writeback.upload import Uploader
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from mountd.config import MountSettings
+    from mountd.data.cache import Cache
+    from mountd.failures import Failure, FailureLog
     from mountd.objects.interface import Key, ObjectStore
     from mountd.objects.native import NativeFolder
     from mountd.writeback.backlog import Backlog
+    from mountd.writeback.deferral import Deferral
+    from mountd.writeback.journal import Journal
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +99,6 @@ class FileSystem:
     ) -> None:
         self._deferral = deferral
         self.root = root
-        self._in_place = native is not None
         self._nursery = nursery
         self._failures = failures
         self._recovered = tuple(recovered)
@@ -162,6 +151,7 @@ class FileSystem:
             deferral=deferral,
             on_conflict=settings.on_conflict,
         )
+        self.metadata = Metadata(self.keeper, deferral, root=root, in_place=native is not None)
         self.changes = Changes(store, self.namespace, self.files, native=native)
         self.renames = Renames(store, self.namespace, self.files, changes=self.changes, journal=journal)
         self.directories = Directories(self.namespace)
@@ -228,73 +218,6 @@ class FileSystem:
         if not opened and not await self.namespace.current(node):
             raise Stale(f"{node.name!r} was replaced or removed by somebody else")
         return node
-
-    async def set_attributes(
-        self,
-        node: Node,
-        *,
-        mode: int | None = None,
-        uid: int | None = None,
-        gid: int | None = None,
-        atime_ns: int | None = None,
-        mtime_ns: int | None = None,
-    ) -> None:
-        """Set permission bits, owner and times (nanoseconds since the epoch); `None` leaves one as it is.
-
-        A new mtime without an atime, of a file that is being written, is the kernel telling when it was written. Raises
-        Unsupported where attributes are switched off.
-        """
-        known = node.attributes
-        written = mtime_ns is not None and atime_ns is None and isinstance(node, File) and node.dirty
-        if mode is not None and stat_bits.S_IMODE(mode) != stat_bits.S_IMODE(known.mode):
-            self.attributes.require()
-            known.mode = stat_bits.S_IFMT(known.mode) | stat_bits.S_IMODE(mode)
-        for name, value in (("uid", uid), ("gid", gid)):
-            if value is not None and value != getattr(known, name):
-                self.attributes.require()
-                setattr(known, name, value)
-        if atime_ns is not None or mtime_ns is not None:
-            known.atime_ns = known.atime_ns if atime_ns is None else atime_ns
-            known.mtime_ns = known.mtime_ns if mtime_ns is None else mtime_ns
-            known.times_set = known.times_set if written else self.attributes.enabled
-        known.changed()
-        if written or node.unlinked:
-            return
-        await self._keep(node)
-
-    async def _keep(self, node: Node) -> None:
-        if not (isinstance(node, File) and node.info is None):  # of a new file, the sidecar tells once the store has it
-            self.keeper.note(node)
-        await self.attributes.journaled()
-
-    async def get_xattr(self, node: Node, name: bytes) -> bytes:
-        """Return an extended attribute, or one that tells about the mount. Raises NoAttribute.
-
-        The kernel asks for `security.capability` at every write(2), which costs a round trip each; with attributes
-        switched off it is told not to ask again (NeverOffered).
-        """
-        if not self.attributes.enabled:
-            raise NeverOffered("attributes are switched off for this mount")
-        if name.startswith(virtual.PREFIX):
-            return virtual.value(node, name, root=self.root, in_place=self._in_place, deferral=self._deferral)
-        try:
-            return node.attributes.xattrs[name]
-        except KeyError:
-            raise NoAttribute(f"{node.name!r} has no attribute {name!r}") from None
-
-    async def set_xattr(self, node: Node, name: bytes, value: bytes | None) -> None:
-        """Set an extended attribute, or remove it with `None`. Raises NoAttribute, NotPermitted, Unsupported."""
-        self.attributes.require()
-        if not name.startswith(b"user."):
-            raise Unsupported("only attributes of the namespace user are kept")
-        if name.startswith(virtual.PREFIX):
-            raise NotPermitted(f"{name!r} tells about the mount and cannot be changed")
-        if value is None and name not in node.attributes.xattrs:
-            raise NoAttribute(f"{node.name!r} has no attribute {name!r}")
-        kept = {n: v for n, v in node.attributes.xattrs.items() if n != name}
-        node.attributes.xattrs = kept if value is None else kept | {name: value}
-        node.attributes.changed()
-        await self._keep(node)
 
     def remember_directories(self) -> None:
         """Keep the times of directories on this machine."""
@@ -431,89 +354,6 @@ class FileSystem:
                     except MountdError:
                         failed = True
             delay = min(delay * 2, RETRY_LAST) if failed else RETRY_FIRST
-
-
-@contextlib.asynccontextmanager
-async def open_filesystem(
-    store: ObjectStore,
-    *,
-    data: Path,
-    settings: MountSettings,
-    root: str,
-    failures: FailureLog | None = None,
-    native: NativeFolder | None = None,
-) -> AsyncIterator[FileSystem]:
-    """Open a store as a file system whose local state lies in `data`, a folder of its own per store.
-
-    `root` names the store in logs; `native` is the folder behind it where that keeps attributes by itself. What an
-    earlier daemon left half done is finished first, unless nothing may be changed. Raises Corrupt when the
-    journal is damaged, and errors of the store.
-    """
-    store = PlausibleStore(store)
-    os.makedirs(data, mode=0o700, exist_ok=True)
-    journal = Journal(data / "journal.db")
-    with contextlib.closing(journal):
-        cache = Cache(data / "blobs", journal, limit=settings.cache_size, open_files_limit=settings.open_files_limit)
-        failures = failures or FailureLog()
-        async with trio.open_nursery() as nursery:
-            fs: FileSystem | None = None
-            deferral = None
-            if native is None:
-                deferral = build(
-                    store,
-                    journal,
-                    data / "spool",
-                    settings=settings,
-                    descriptions=Sidecars(),
-                    nursery=nursery,
-                    failed=failures.add,
-                    lost=lambda key: fs.namespace.expire_key(key) if fs is not None else None,
-                )
-                store = deferral.store
-                if not settings.read_only:
-                    nursery.start_soon(deferral.drainer.run)
-            recovered = await _recover(store, journal, deferral, read_only=settings.read_only)
-            for line in recovered:
-                log.info("%s: %s", root, line)
-            fs = FileSystem(
-                store,
-                settings=settings,
-                cache=cache,
-                journal=journal,
-                nursery=nursery,
-                recovered=recovered,
-                failures=failures,
-                root=root,
-                native=native,
-                deferral=deferral,
-            )
-            nursery.start_soon(cache.run)
-            nursery.start_soon(fs.retry_forever)
-            nursery.start_soon(fs.attributes.run)
-            nursery.start_soon(fs.keeper.run)
-            nursery.start_soon(fs.bounds.run)
-            await fs.keeper.load(fs.nodes.root)
-            try:
-                yield fs
-            finally:
-                nursery.cancel_scope.cancel()
-                with trio.CancelScope(shield=True):
-                    await fs.files.keep_all()
-                    fs.remember_directories()
-                    await trio.to_thread.run_sync(fs.keeper.save)
-                    await cache.close()
-
-
-async def _recover(
-    store: ObjectStore, journal: Journal, deferral: Deferral | None, *, read_only: bool
-) -> Sequence[str]:
-    """Take up what an earlier daemon left; return a line about each."""
-    found = []
-    if deferral is not None and deferral.backlog.recovered:
-        number, size = deferral.backlog.recovered, format_size(deferral.backlog.pending.bytes)
-        when = "once the store is mounted for writing" if read_only else "now"
-        found.append(f"{number} changes ({size}) that were acknowledged and did not reach the store go there {when}")
-    return found if read_only else [*found, *await finish(store, journal)]
 
 
 def _keys(node: File) -> list[Key]:

@@ -2,11 +2,8 @@
 
 from tests.mount.conftest import (
     azure_store,
-    folder,
     gcs_store,
-    host,
     local_store,
-    make_host,
     mount,
     s3_store,
     store,
@@ -14,11 +11,8 @@ from tests.mount.conftest import (
 
 __all__ = [
     "azure_store",
-    "folder",
     "gcs_store",
-    "host",
     "local_store",
-    "make_host",
     "mount",
     "s3_store",
     "store",

@@ -20,7 +20,7 @@ from mountd.daemon.service import Service
 from mountd.objects.memory import MemoryStore
 from mountd.objects.opening import OpenStore
 from mountd.stores.store import StoreConfig
-from mountd.vfs.filesystem import open_filesystem
+from mountd.vfs.opening import open_filesystem
 
 fuzz = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 

@@ -18,8 +18,8 @@ from mountd.fuse.reply import attributes
 from mountd.objects.interface import Chunk, ListPage, ObjectInfo
 from mountd.objects.memory import MemoryStore
 from mountd.vfs import sidecar
-from mountd.vfs.filesystem import open_filesystem
 from mountd.vfs.nodes import Directory, File
+from mountd.vfs.opening import open_filesystem
 from mountd.writeback.journal import Journal
 
 fuzz = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
@@ -146,7 +146,7 @@ async def visit(fs, directory):
             require_possible(await fs.refreshed(node.ino))
             for attribute in (b"user.mountd.uri", b"user.mountd.version", b"user.mountd.state", b"user.x"):
                 with contextlib.suppress(MountdError):
-                    assert isinstance(await fs.get_xattr(node, attribute), bytes)
+                    assert isinstance(await fs.metadata.get_xattr(node, attribute), bytes)
             if isinstance(node, Directory):
                 inner.append(node)
             elif node.regular:
@@ -230,7 +230,7 @@ def test_any_sidecar_leaves_the_files_there(data):
                 await visit(fs, fs.nodes.root)
                 node = await fs.namespace.lookup(fs.nodes.root, b"b")
                 with contextlib.suppress(MountdError):  # a change on top of it can be written again
-                    await fs.set_attributes(node, mode=0o600)
+                    await fs.metadata.set(node, mode=0o600)
                     await fs.sync()
                 if node.attributes.record.get("later") is None and fs.nodes.root.sidecar.damaged:
                     assert fs.status().errors

@@ -9,7 +9,7 @@ import trio.testing
 from mountd.config import MountSettings
 from mountd.objects.interface import Key
 from mountd.objects.memory import MemoryStore
-from mountd.vfs.filesystem import open_filesystem
+from mountd.vfs.opening import open_filesystem
 
 WHO = {"uid": 0, "gid": 0}
 
