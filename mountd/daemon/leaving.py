@@ -16,7 +16,7 @@ def fate(pending: Pending) -> str:
     """Return what becomes of a file that the store does not have when the daemon ends."""
     if pending.safe:
         return "kept in the journal, the next mount sends it"
-    return "not kept: no close() or fsync() of it has succeeded"
+    return "it goes to the journal now, if the local disk takes it"
 
 
 def summary(pending: Sequence[Pending]) -> str:

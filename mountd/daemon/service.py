@@ -43,6 +43,8 @@ SWITCH_INTERVAL = 0.0005
 PROGRESS_INTERVAL = 0.25
 # Answers that are being sent when the mount is gone get this many seconds.
 LAST_WORDS = 5.0
+# What is being stored at the end is waited for as many seconds before it is said what is left.
+KEEPING = 1.0
 # And calls of programs that can be answered when the time for pending writes is over, so many.
 LAST_CALLS = 1.0
 
@@ -122,7 +124,7 @@ class Service:
                     ready(self.record)
                     await self._gone.wait()
                     await self._drain()
-                    await self._fs.files.keep_all()
+                    await self._fs.files.keep_all(KEEPING)
                     self._say_last_words()
                 nursery.cancel_scope.cancel()
             answers.cancel_scope.deadline = trio.current_time() + LAST_WORDS

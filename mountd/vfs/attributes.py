@@ -39,10 +39,12 @@ class Sidecar:
 
     Attributes:
         checked: when the request began that last told its state, on the monotonic clock.
+        left: whether changes are from an earlier daemon, which may have died while the directory was removed.
+        writing: cancels the request that is to store it, while there is one.
         pending: changes that the store lacks: a record, or `None` for a name that needs none.
     """
 
-    __slots__ = ("__weakref__", "checked", "damaged", "key", "lock", "names", "pending", "version")
+    __slots__ = ("__weakref__", "checked", "damaged", "key", "left", "lock", "names", "pending", "version", "writing")
 
     def __init__(self, directory: Key) -> None:
         self.key = format_.key_in(directory)
@@ -52,6 +54,8 @@ class Sidecar:
         self.damaged = False
         self.pending: dict[str, Record | None] = {}
         self.lock = trio.Lock()
+        self.left = False
+        self.writing: trio.CancelScope | None = None
 
     @property
     def directory(self) -> Key:
@@ -90,6 +94,7 @@ class AttributeStore:
         for directory, name, record in journal.attributes():  # what an earlier daemon could not store any more
             self._changed[directory] = self.sidecar(directory)
             self._changed[directory].pending[name] = record
+            self._changed[directory].left = True
             self._wake.set()
 
     def sidecar(self, directory: Key) -> Sidecar:
@@ -207,9 +212,8 @@ class AttributeStore:
             taken = dict(state.pending)
             if not taken:
                 return
-            if state.checked == float("-inf"):
-                await self.load(state)
-            await self._write(state)
+            if not await self._stored(state):
+                return
             for name, record in taken.items():
                 if state.pending.get(name, _GONE) is record:
                     del state.pending[name]
@@ -222,6 +226,26 @@ class AttributeStore:
                 await trio.to_thread.run_sync(self._journal.remove_attributes, rows)
             except MountdError as exc:
                 self._failures.add(f"attributes that are stored will be stored again by the next mount: {exc}")
+
+    async def _stored(self, state: Sidecar) -> bool:
+        """Store a sidecar; tell whether that was done, and not given up because the directory is gone."""
+        if state.left and not await self._is_there(state.directory):
+            self.forget([state.directory])
+            return False
+        state.left = False
+        if state.checked == float("-inf"):
+            await self.load(state)
+        try:
+            with trio.CancelScope() as writing:
+                state.writing = writing
+                await self._write(state)
+        finally:
+            state.writing = None
+        return not writing.cancelled_caught
+
+    async def _is_there(self, directory: Key) -> bool:
+        page = await self._store.list_page(directory, limit=1)
+        return not directory or bool(page.objects or page.prefixes)
 
     async def _write(self, state: Sidecar) -> None:
         for _ in range(ATTEMPTS):
@@ -256,14 +280,22 @@ class AttributeStore:
         self._failures.add(f"{state.key}: it could not be read and is kept as {kept}")
         state.version, state.damaged = damaged.version, False
 
-    def forget_below(self, prefix: Key) -> None:
-        """Drop what is pending for a directory that is gone, and for those below it."""
-        self.forget([directory for directory in self._changed if directory.startswith(prefix)])
+    def forget_below(self, prefix: Key) -> list[Key]:
+        """Like `forget`, of a directory and those below it."""
+        return self.forget([directory for directory in self._changed if directory.startswith(prefix)])
 
-    def forget(self, directories: Iterable[Key]) -> None:
-        """Drop what is pending for directories that are gone."""
+    def forget(self, directories: Iterable[Key]) -> list[Key]:
+        """Drop what is pending for directories that are gone.
+
+        Returns the sidecars that were just being stored, and may yet come about: they are to be deleted.
+        """
+        broken_off = []
         for directory in directories:
             state = self._changed.pop(directory, None)
             if state is not None:
                 self._journal.remove_attributes([(directory, name) for name in state.pending])
                 state.pending.clear()
+                if state.writing is not None:
+                    state.writing.cancel()
+                    broken_off.append(state.key)
+        return broken_off

@@ -292,7 +292,8 @@ class Changes:
 
     async def remove_hidden(self, directory: Directory) -> None:
         """Remove mountd's own objects from a directory that is to go."""
-        self._keeper.attributes.forget([directory.key])
+        for sidecar in self._keeper.attributes.forget([directory.key]):
+            await self._store.delete(sidecar)
         directory.sidecar = None
         page = await self._store.list_page(directory.key)
         for info in page.objects:

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from mountd.errors import BadHandle, FileTooLarge, MountdError, Stale, StoreFailure, Unavailable, VersionChanged
+from mountd.errors import (
+    BadHandle,
+    Corrupt,
+    FileTooLarge,
+    MountdError,
+    Stale,
+    StoreFailure,
+    Unavailable,
+    VersionChanged,
+)
 from mountd.objects.interface import ABSENT, Buffer, Key, MiB, ObjectStore, Version
 from mountd.writeback.drain import conflict_key
 from mountd.writeback.pending import is_local
@@ -236,7 +245,7 @@ class Files:
     async def _keep_here(self, node: File, cause: MountdError) -> None:
         """Have the journal keep a file that could not be stored, and send it when that is possible."""
         self._errors[node] = str(cause)
-        if self._deferral is None:
+        if self._deferral is None or isinstance(cause, Corrupt):
             return
         backlog = self._deferral.backlog
         try:
@@ -252,12 +261,16 @@ class Files:
             kept.error, kept.doubtful = cause, isinstance(cause, Unavailable)
         self.stored(node)
 
-    async def keep_all(self) -> None:
-        """Have the journal keep what the store did not take, before this daemon ends."""
+    async def keep_all(self, patience: float) -> None:
+        """Have the journal keep what the store did not take, before this daemon ends.
+
+        A file that is being stored is waited for as many seconds; it can be kept once that was given up.
+        """
         for node, _ in self.pending():
-            async with node.lock:
-                if node.dirty and not node.unlinked:
-                    await self._keep_here(node, StoreFailure("the daemon ended before it was stored"))
+            with trio.move_on_after(patience):
+                async with node.lock:
+                    if node.dirty and not node.unlinked:
+                        await self._keep_here(node, StoreFailure("the daemon ended before it was stored"))
 
     async def _slow_down(self, patience: float) -> None:
         if self._deferral is not None and self._deferral.deferred:

@@ -50,8 +50,9 @@ class NativeAttributes(AttributeStore):
     async def flush_in(self, directories: Iterable[Key]) -> None:
         await self.journaled()
 
-    def forget(self, directories: Iterable[Key]) -> None:
+    def forget(self, directories: Iterable[Key]) -> list[Key]:
         """There is nothing pending."""
+        return []
 
 
 class NativeKeeper(Keeper):

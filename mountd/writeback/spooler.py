@@ -88,6 +88,9 @@ class Spooler:
             return bytes(data)
         if whole and await content.share(snapshot, lambda: self._link(content, change)):
             change.base, change.checks = None, await content.checked_blocks()
+            if len(change.checks) < len(blocks.whole(0, size, size)):
+                await trio.to_thread.run_sync(self._backlog.spool.remove, [change.spool])
+                raise Corrupt(f"{change.key}: the local disk has damaged it; write the file again, or remove it")
             return None
         await self._copy(content, snapshot, change)
         return None

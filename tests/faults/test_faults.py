@@ -81,8 +81,7 @@ def test_an_outage_ends_and_work_goes_on(request, folder, make_host):
                 (mount / "a").write_bytes(b"after")
             reader = os.open(mount / "a", os.O_RDONLY)
             assert os.read(reader, 100) == b"after"
-            with pytest.raises(OSError, match="Input/output error"):
-                os.close(reader)
+            os.close(reader)  # what became of a write is not the reader's business
         end = time.monotonic() + 60
         while store.get("a") != b"after" and time.monotonic() < end:
             time.sleep(0.1)

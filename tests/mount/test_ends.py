@@ -75,7 +75,7 @@ class TestSignals:
         assert process.returncode == 0, errors
         last = errors.splitlines()[-4:]
         assert any("1 files" in line and "not in the store yet" in line for line in last), errors
-        assert any(re.search(r" a: not stored \(.+\); not kept", line) for line in last), errors
+        assert any(re.search(r" a: not stored \(.+\); kept in the journal", line) for line in last), errors
         assert not point.is_mount()
 
     def test_the_second_signal_ends_it_at_once(self, host, s3_store, outage):
