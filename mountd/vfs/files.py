@@ -322,8 +322,8 @@ class Files:
     async def _keep_beside(self, node: File) -> None:
         """Store a file that lost against somebody else's under a name of its own; nobody's bytes vanish."""
         content = self.content(node)
-        key = conflict_key(node.key, node.ino)
-        await self._uploader.upload_beside(content, key, expect=None)
+        key = conflict_key(node.key)
+        await self._uploader.upload_beside(content, key, expect=ABSENT)
         self._failed(f"{node.key}: replaced by somebody else while it was being written; ours is kept as {key}")
         self._errors.pop(node, None)
         content.settled = content.generation

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
+import secrets
 import socket
 import time
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ import trio
 from mountd import crash
 from mountd.data.extents import Span
 from mountd.errors import Busy, MountdError, NotFound, ReadOnly, Stale, Unavailable, VersionChanged
-from mountd.objects.interface import Key, MiB, ObjectInfo, ObjectStore, Version
+from mountd.objects.interface import ABSENT, Key, MiB, ObjectInfo, ObjectStore, Version
 from mountd.writeback.parallel import each
 from mountd.writeback.pending import Change, Kind
 
@@ -236,10 +237,10 @@ class Drainer:
 
     async def _keep_beside(self, change: Change) -> None:
         crash.point("conflict")
-        key = conflict_key(change.key, change.seq)
+        key = conflict_key(change.key)
         try:
             if change.kind is Kind.PUT:
-                info: ObjectInfo | None = await self._sender.send(change, key, None)
+                info: ObjectInfo | None = await self._sender.send(change, key, ABSENT)
             else:
                 assert change.source is not None  # every copy has one
                 info = await self._store.copy(self._backlog.real(change.source), key)
@@ -315,10 +316,10 @@ class Drainer:
         return None
 
 
-def conflict_key(key: Key, number: int) -> Key:
-    """Return the key beside `key` for bytes that lost against somebody else's."""
+def conflict_key(key: Key) -> Key:
+    """Return the key beside `key` for bytes that lost against somebody else's; a new one each time, whatever the clock."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    return Key(f"{key}.conflict-{socket.gethostname()}-{stamp}-{number}")
+    return Key(f"{key}.conflict-{socket.gethostname()}-{stamp}-{secrets.token_hex(3)}")
 
 
 def _waits_for(change: Change, stuck: list[Change]) -> bool:
