@@ -317,7 +317,7 @@ class Drainer:
 
 
 def conflict_key(key: Key) -> Key:
-    """Return the key beside `key` for bytes that lost against somebody else's; a new one each time, whatever the clock."""
+    """Return the key beside `key` for bytes that lost against somebody else's, a new one each time."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     return Key(f"{key}.conflict-{socket.gethostname()}-{stamp}-{secrets.token_hex(3)}")
 
