@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
 
 # Tests mostly wait, for servers and mounts. A file's tests stay together: they share what is costly to make.
-TEST_PROCESSES ?= 3
+TEST_PROCESSES ?= 4
 
 # A long run; SOAK_OPTIONS may have --write-back or --seed=N.
 SOAK_MINUTES ?= 10
