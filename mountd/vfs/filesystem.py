@@ -278,6 +278,8 @@ class FileSystem:
         if failure is not None:
             raise failure
         await self.attributes.flush(node.key)
+        if self._deferral is not None:  # a sidecar that says nothing any more is removed like other objects
+            await self._deferral.drainer.barrier(node.key)
 
     async def _flush(self, node: File) -> None:
         """Store a file, to the end though whoever waits for it stops waiting.
