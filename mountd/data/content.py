@@ -528,17 +528,19 @@ class Content:
             descriptor = await trio.to_thread.run_sync(replace)
         except OSError as exc:
             raise from_os_error(exc) from exc
-        self._replaced.append(self._file())
-        self._fd, self._shared = descriptor, False
-        if not self.readers:  # a descriptor that is being read from must not come to stand for another file
-            self._close_replaced()
+        old, self._fd, self._shared = self._file(), descriptor, False
+        self._retire(old)
 
     def keep_original(self, descriptor: int) -> None:
         """Read absent bytes from this file of the store from now on."""
-        if self.original is not None:
-            self._replaced.append(self.original)
-        self.original = descriptor
-        if not self.readers:  # a descriptor that is being read from must not come to stand for another file
+        old, self.original = self.original, descriptor
+        if old is not None:
+            self._retire(old)
+
+    def _retire(self, descriptor: int) -> None:
+        """Close a descriptor, once nobody reads from it: until then it must not come to stand for another file."""
+        self._replaced.append(descriptor)
+        if not self.readers:
             self._close_replaced()
 
     def _close_replaced(self) -> None:

@@ -106,7 +106,8 @@ class Overlay:
                 _put_in_place(change, prefix, found, prefixes, recursive=recursive)
         for key in gone:
             found.pop(key, None)
-        left = [p for p in prefixes if not _any_below(p, gone) or await self._is_left(p)]
+        emptier = {Key(prefix + key[len(prefix) :].partition("/")[0] + "/") for key in gone}
+        left = [p for p in prefixes if p not in emptier or await self._is_left(p)]
         if page.cursor is not None and not found and not left:
             return await self.list_page(prefix, recursive=recursive, cursor=page.cursor, limit=limit)
         return ListPage(list(found.values()), left, page.cursor)
@@ -329,7 +330,3 @@ def _put_in_place(
         prefixes[Key(prefix + name + "/")] = None
     else:
         found[change.key] = change.info
-
-
-def _any_below(prefix: Key, keys: set[Key]) -> bool:
-    return any(key.startswith(prefix) for key in keys)

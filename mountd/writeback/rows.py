@@ -17,7 +17,7 @@ from mountd.writeback.journal import pack, unpack
 from mountd.writeback.pending import Change, Kind, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from mountd.writeback.journal import Journal
 
@@ -63,10 +63,6 @@ class Finals:
         if known is None or known.info.version != info.version:
             return info
         return replace(info, version=known.local)
-
-    def items(self) -> Iterable[Final]:
-        """Return what is remembered of the present state of keys."""
-        return self._by_key.values()
 
     def at(self, key: Key) -> Final | None:
         """Return what is remembered of the present state of a key."""
