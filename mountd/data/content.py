@@ -102,6 +102,7 @@ class Content:
         self._fd: int | None = None
         self._shared = False  # the backing file has a second name, under which it must not change
         self.original: int | None = None
+        self._discarded = False
         self._replaced: list[int] = []
         self._mutex = trio.Lock()
         self._snapshot: Snapshot | None = None
@@ -146,8 +147,7 @@ class Content:
         """
         if not self.extents.covers(start, end):
             return None
-        self.readers += 1
-        try:
+        with self.reading():
             if not self._verified(start, end):
                 await self._read_compared(*blocks.align_out(start, end, self.size))
                 if self._compared is not None:
@@ -157,8 +157,6 @@ class Content:
                 self._require_sound(start, end)
             self._ledger.used(self, start, end)
             return await trio.to_thread.run_sync(disk.read_all, self._file(), start, end)
-        finally:
-            self.readers -= 1
 
     def _verified(self, start: int, end: int) -> bool:
         known = self._compared is None or self._compared.issuperset(blocks.touched(start, end))
@@ -184,16 +182,13 @@ class Content:
 
     async def _read_compared(self, start: int, end: int) -> bytes:
         """Return `[start, end)` of the backing file; blocks that are not as they were written are dropped, or noted."""
-        self.readers += 1
-        try:
+        with self.reading():
             data, broken = await self._compare(start, end)
             if broken:  # or only written to at this very moment
                 async with self._exclusive():
                     data, broken = await self._compare(start, end)
                     self._drop_damaged(broken)
             return data
-        finally:
-            self.readers -= 1
 
     async def _compare(self, start: int, end: int) -> tuple[bytes, set[int]]:
         claim, fd = self._sums.claim(start, end), self._file()
@@ -321,7 +316,7 @@ class Content:
                 raise
             await _run(act, inline=inline)
 
-    async def fill(self, start: int, data: bytes) -> None:
+    async def fill(self, start: int, data: Buffer) -> None:
         """Put bytes of the store's object where they are still absent. Raises NoSpace; then nothing has changed.
 
         Bytes that were asked for before an upload of ours advanced `base` are as good: it carried absent bytes over.
@@ -329,17 +324,21 @@ class Content:
         async with self._exclusive():
             view = memoryview(data)
             spans = self.extents.spans(start, min(start + len(data), self.size), None)
+            if self._discarded:
+                return
 
             def put() -> list[Sum]:
                 made: list[Sum] = []
                 for span in spans:
                     piece = view[span.start - start : span.end - start]
-                    disk.write_all(self._file(), piece, span.start)
+                    disk.write_behind(fd, piece, span.start)
                     made += sums_of(span.start, piece)
                 return made
 
             try:
-                made = await trio.to_thread.run_sync(put)
+                with self.reading():
+                    fd = self._file()
+                    made = put() if len(data) <= INLINE else await trio.to_thread.run_sync(put)
             except OSError as exc:
                 raise from_os_error(exc) from exc
             self._sums.add(made)
@@ -463,11 +462,8 @@ class Content:
         """
         if not self.extents.covers(0, self.size):
             return None
-        self.readers += 1
-        try:  # before the lock is taken, so that those who wait for it wait no longer
+        with self.reading():  # before the lock is taken, so that those who wait for it wait no longer
             await trio.to_thread.run_sync(os.fsync, self._file())
-        finally:
-            self.readers -= 1
         generation = self.generation
         await self.scrub()
         self._require_sound(0, self.size)
@@ -537,6 +533,17 @@ class Content:
         if old is not None:
             self._retire(old)
 
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Keep descriptors from being closed that threads use."""
+        self.readers += 1
+        try:
+            yield
+        finally:
+            self.readers -= 1
+            if not self.readers:
+                self._close_replaced()
+
     def _retire(self, descriptor: int) -> None:
         """Close a descriptor, once nobody reads from it: until then it must not come to stand for another file."""
         self._replaced.append(descriptor)
@@ -551,20 +558,20 @@ class Content:
         """Close the files; they are opened again on demand, and compared then: somebody may have been at them."""
         self.close_file()
         if self.original is not None:
-            os.close(self.original)
+            self._retire(self.original)
         self.original = None
-        self._close_replaced()
 
     def close_file(self) -> None:
         """Close the backing file. Only while it is `idle`, or when nobody has the file open."""
         if self._fd is not None:
             self._compared = set() if self.extents else None
-            os.close(self._fd)
-            self._fd = None
+            fd, self._fd = self._fd, None
+            self._retire(fd)
             self._ledger.closed(self)
 
     def discard(self) -> None:
-        """Delete the backing file and everything known about it."""
+        """Delete the backing file and everything known about it; what is still on its way here is not kept."""
+        self._discarded = True
         self.close()
         self._ledger.grew(-self.extents.total())
         self.extents = ExtentMap()

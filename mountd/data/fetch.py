@@ -1,51 +1,69 @@
-"""Bringing absent bytes here: ranges bound to a version, each asked for once however many readers wait for it."""
+"""Bringing absent bytes here: ranges bound to a version, each asked for once however many readers wait for it.
+
+A reader gets what has arrived from memory, while it is written to the backing file. What lies there already and has
+left the page cache is read ahead in the same way, in pieces that are worth a thread.
+"""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import trio
 
 from mountd.data import blocks
+from mountd.data.arrivals import Arrivals
 from mountd.data.extents import ExtentMap, Span
 from mountd.data.window import Streams
 from mountd.errors import MountdError, NoSpace, NotFound, Stale, Unavailable, VersionChanged
-from mountd.objects.interface import MiB, ObjectStore
+from mountd.objects.interface import Buffer, MiB, ObjectStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from mountd.data.content import Content
     from mountd.data.inplace import InPlace
 
+    Bring = Callable[[Content, Span], Awaitable[Callable[[], Awaitable[None]] | None]]
+
 # One request for 8 MiB costs a service little more than one for 1 MiB, and eight of them in flight fill a fast link.
 RANGE = 8 * MiB
+
+# A window is fetched in at least this many requests: who waits for the first bytes does not wait for all of them.
+PIECES = 4
 
 # A file up to this size is fetched whole at the first read: a second request costs more than the bytes.
 WHOLE = 2 * MiB
 
 
 class _Flight:
-    """One request under way; `spilled` when the local disk had no room for what it brought."""
+    """Bytes on their way. `landed`: they are in memory, or will not come; `stored`: they are on the local disk, or
+    `spilled`, because that had no room."""
 
-    __slots__ = ("error", "landed", "span", "spilled")
+    __slots__ = ("error", "landed", "span", "spilled", "stored")
 
     def __init__(self, span: Span) -> None:
         self.span = span
         self.landed = trio.Event()
+        self.stored = trio.Event()
         self.error: MountdError | None = None
         self.spilled = False
 
 
 class _File:
-    """What the fetcher knows of one content."""
+    """What the fetcher knows of one content. `cold`: what lies on the local disk has left the page cache."""
 
-    __slots__ = ("flights", "streams")
+    __slots__ = ("cold", "flights", "streams")
 
     def __init__(self, limit: int) -> None:
         self.flights: list[_Flight] = []
         self.streams = Streams(limit)
+        self.cold = False
+
+    def over(self, start: int, end: int) -> list[_Flight]:
+        """Return the flights that share a byte with `[start, end)`."""
+        return [f for f in self.flights if f.span.start < end and start < f.span.end]
 
 
 class Fetcher:
@@ -54,7 +72,7 @@ class Fetcher:
     Args:
         nursery: where requests run; a reader that goes away does not cancel a request that others may wait for.
         prefetch_limit: bytes, the largest window of one sequential reader.
-        budget: bytes that may be in flight over all files before prefetching waits its turn.
+        budget: bytes that may be on their way or waiting for a reader, over all files, before prefetching waits.
         in_place: reads what is absent, where the store is a folder of this machine.
     """
 
@@ -70,12 +88,14 @@ class Fetcher:
         self._in_place = in_place
         self._store = store
         self._nursery = nursery
-        self._limit = prefetch_limit
+        self._limit = min(prefetch_limit, budget)
         self._budget = budget
         self._in_flight = 0
+        self._flights: dict[_Flight, None] = {}  # the oldest first
+        self._arrivals = Arrivals(budget)
         self._files: WeakKeyDictionary[Content, _File] = WeakKeyDictionary()
 
-    async def read(self, content: Content, offset: int, buffer: memoryview) -> memoryview | bytes:
+    async def read(self, content: Content, offset: int, buffer: memoryview) -> Buffer:
         """Return up to `len(buffer)` bytes at `offset`, in `buffer` where that saves a copy.
 
         Raises Stale when the store no longer has this version; Unavailable and others when it cannot be read.
@@ -84,19 +104,34 @@ class Fetcher:
         if offset >= end:
             return b""
         wanted = buffer[: end - offset]
-        if self._in_place is None:
-            self._read_ahead(content, offset, end)
-        if content.read_now(offset, end, wanted):
-            return wanted
         if self._in_place is not None:
+            if content.read_now(offset, end, wanted):
+                return wanted
             return await self._in_place.read(content, offset, end, wanted)
+        file = self._file(content)
+        self._read_ahead(content, file, offset, end)
         while True:
             end = min(end, content.size)
+            here = self._at_hand(content, offset, end, wanted[: end - offset])
+            if here is not None:
+                return here
+            if await _wait(flight for flight in file.over(offset, end) if not flight.landed.is_set()):
+                continue
             data = await content.read(offset, end)
             if data is not None:
+                file.cold = True
                 return data
             if not await self._land(content, offset, end):
                 return await self._past_the_disk(content, offset, end)
+
+    def release(self, content: Content) -> None:
+        """Nobody has the file open any more."""
+        self._arrivals.release(content)
+
+    async def settle(self) -> None:
+        """Return when what is on its way now is on the local disk."""
+        for flight in list(self._flights):
+            await flight.stored.wait()
 
     async def hydrate(self, content: Content) -> None:
         """Bring every absent byte here, or make sure that it can be read for as long as the content is open."""
@@ -111,28 +146,66 @@ class Fetcher:
             at = end
         return None
 
-    def _read_ahead(self, content: Content, offset: int, end: int) -> None:
-        if content.base is None or content.extents.covers(0, content.size):
+    def _at_hand(self, content: Content, start: int, end: int, buffer: memoryview) -> memoryview | None:
+        """Return `[start, end)` if that needs no disk, `None` otherwise."""
+        first = self._arrivals.find(content, start)
+        if first is not None and end <= first.end:
+            self._arrivals.was_read(content, first, end - start)
+            return first.part(start, end)
+        if content.read_now(start, end, buffer):
+            return buffer
+        return self._put_together(content, start, end, buffer) if self._arrivals.bytes else None
+
+    def _put_together(self, content: Content, start: int, end: int, buffer: memoryview) -> memoryview | None:
+        used = []
+        at = start
+        while at < end:
+            arrival = self._arrivals.find(content, at)
+            stop = min(end, arrival.end if arrival is not None else at - at % blocks.BLOCK + blocks.BLOCK)
+            into = buffer[at - start : stop - start]
+            if arrival is not None:
+                into[:] = arrival.part(at, stop)
+                used.append((arrival, stop - at))
+            elif not content.read_now(at, stop, into):
+                return None
+            at = stop
+        for arrival, amount in used:
+            self._arrivals.was_read(content, arrival, amount)
+        return buffer
+
+    def _read_ahead(self, content: Content, file: _File, offset: int, end: int) -> None:
+        complete = content.base is None or content.extents.covers(0, content.size)
+        if complete and not file.cold:
             return
-        file = self._file(content)
         ahead = file.streams.advance(offset, end - offset)
         if content.size <= WHOLE:
             ahead = Span(0, content.size)
         stop = min(ahead.end, content.size)
-        if stop > end and (self._in_flight < self._budget or not content.extents.covers(offset, end)):
-            self._launch(content, file, offset if ahead.start else 0, stop)
+        if stop <= end:
+            return
+        if self._in_flight + self._arrivals.bytes >= self._budget:
+            file.streams.hold_back(end)
+            return
+        start = offset if ahead.start else 0
+        piece = max(MiB, min(RANGE, file.streams.window // PIECES))
+        if not complete:
+            self._launch(content, file, start, stop, piece)
+        if file.cold:
+            self._reread(content, file, start, stop, piece)
 
     async def _land(self, content: Content, start: int, end: int) -> bool:
-        """Wait until `[start, end)` has arrived; tell whether the local disk took it."""
+        """Wait until something of what is absent of `[start, end)` has arrived; tell whether the local disk took it."""
+        while self._in_flight > 2 * self._budget:  # the local disk is slower than the store
+            await next(iter(self._flights)).stored.wait()
         file = self._file(content)
-        self._launch(content, file, start, end)
-        for flight in [f for f in file.flights if f.span.start < end and start < f.span.end]:
-            await flight.landed.wait()
-            if flight.error is not None:
-                raise flight.error
-            if flight.spilled:
-                return False
-        return True
+        self._launch(content, file, start, end, RANGE)
+        over = file.over(start, end)
+        if not await _wait(flight for flight in over if not flight.landed.is_set()):
+            for flight in over:
+                await flight.stored.wait()
+                if flight.error is not None:
+                    raise flight.error
+        return not any(flight.spilled for flight in over)
 
     async def _past_the_disk(self, content: Content, start: int, end: int) -> bytes:
         """Read with a local disk that is full: what is not there goes from the store to the reader alone."""
@@ -148,29 +221,58 @@ class Fetcher:
             file = self._files[content] = _File(self._limit)
         return file
 
-    def _launch(self, content: Content, file: _File, start: int, end: int) -> None:
+    def _launch(self, content: Content, file: _File, start: int, end: int, piece: int) -> None:
         """Start requests for what of `[start, end)` is absent and not under way yet."""
-        for span in list(_lacking(content, file.flights, blocks.align_out(start, end, content.size))):
-            flight = _Flight(span)
-            file.flights.append(flight)
-            self._in_flight += span.end - span.start
-            self._nursery.start_soon(self._fly, content, file, flight)
+        absent = content.extents.spans(*blocks.align_out(start, end, content.size), None)
+        for span in list(_lacking(absent, [flight.span for flight in file.flights], piece)):
+            self._start(content, file, span, self._download)
 
-    async def _fly(self, content: Content, file: _File, flight: _Flight) -> None:
+    def _reread(self, content: Content, file: _File, start: int, end: int, piece: int) -> None:
+        """Start reading what of `[start, end)` lies on the local disk, and is not in memory or under way yet."""
+        known = [*(flight.span for flight in file.flights), *self._arrivals.spans(content)]
+        present = [Span(run.start, run.end) for run in content.extents.runs(start, end) if run.state is not None]
+        for span in list(_lacking(present, known, piece)):
+            self._start(content, file, span, self._read_back)
+
+    def _start(self, content: Content, file: _File, span: Span, bring: Bring) -> None:
+        flight = _Flight(span)
+        file.flights.append(flight)
+        self._flights[flight] = None
+        self._in_flight += span.end - span.start
+        self._nursery.start_soon(self._fly, content, file, flight, bring)
+
+    async def _fly(self, content: Content, file: _File, flight: _Flight, bring: Bring) -> None:
         try:
-            data = await self._fetch(content, flight.span)
-            try:
-                await content.fill(flight.span.start, data)
-            except NoSpace:
-                flight.spilled = True
+            store = await bring(content, flight.span)
+            flight.landed.set()
+            if store is not None:
+                await store()
+        except NoSpace:
+            flight.spilled = True
         except MountdError as exc:
             flight.error = exc
         finally:
-            self._in_flight -= flight.span.end - flight.span.start
             file.flights.remove(flight)
+            del self._flights[flight]
+            self._in_flight -= flight.span.end - flight.span.start
             flight.landed.set()
+            flight.stored.set()
 
-    async def _fetch(self, content: Content, span: Span) -> bytes:
+    async def _download(self, content: Content, span: Span) -> Callable[[], Awaitable[None]]:
+        """Get bytes from the store, and return what writes them to the disk."""
+        data = await self._fetch(content, span)
+        if content.extents.spans(*span, None) == [span]:  # else somebody has written there meanwhile
+            self._arrivals.hold(content, span.start, data)
+        return partial(content.fill, span.start, data)
+
+    async def _read_back(self, content: Content, span: Span) -> None:
+        """Get bytes from the local disk; should some turn out not to be there, the store is asked when they are read."""
+        generation = content.generation
+        data = await content.read(*span)
+        if data is not None and content.generation == generation:
+            self._arrivals.hold(content, span.start, data)
+
+    async def _fetch(self, content: Content, span: Span) -> Buffer:
         while True:
             base = content.base
             if base is None:
@@ -186,12 +288,25 @@ class Fetcher:
             return chunk.data
 
 
-def _lacking(content: Content, flights: Iterable[_Flight], wanted: Span) -> Iterator[Span]:
-    """Yield what of `wanted` is neither here nor under way, in ranges of at most RANGE bytes."""
-    under_way = ExtentMap()
-    for flight in flights:
-        under_way.set(flight.span.start, flight.span.end, 1)
-    for absent in content.extents.spans(*wanted, None):
-        for gap in under_way.spans(*absent, None):
-            for start in range(gap.start, gap.end, RANGE):
-                yield Span(start, min(start + RANGE, gap.end))
+async def _wait(flights: Iterable[_Flight]) -> bool:
+    """Wait until each of some flights has landed; tell whether there were any. Raises what kept one from it."""
+    waited = False
+    for flight in list(flights):
+        waited = True
+        await flight.landed.wait()
+        if flight.error is not None:
+            raise flight.error
+    return waited
+
+
+def _lacking(wanted: Iterable[Span], known: Iterable[Span], piece: int) -> Iterator[Span]:
+    """Yield what of `wanted` is not in `known`, cut at multiples of `piece` bytes."""
+    there = ExtentMap()
+    for start, end in known:
+        there.set(start, end, 1)
+    for span in wanted:
+        for start, end in there.spans(*span, None):
+            while start < end:
+                stop = min(end, start - start % piece + piece)
+                yield Span(start, stop)
+                start = stop

@@ -16,7 +16,7 @@ from mountd.errors import NotFound, Stale, VersionChanged, from_os_error
 
 if TYPE_CHECKING:
     from mountd.data.content import Content
-    from mountd.objects.interface import Key, ObjectInfo, Version
+    from mountd.objects.interface import Buffer, Key, ObjectInfo, Version
 
 
 class Originals(Protocol):
@@ -38,7 +38,7 @@ class InPlace:
     def __init__(self, originals: Originals) -> None:
         self._originals = originals
 
-    async def read(self, content: Content, start: int, end: int, buffer: memoryview) -> memoryview | bytes:
+    async def read(self, content: Content, start: int, end: int, buffer: memoryview) -> Buffer:
         """Return `[start, end)` of a content, in `buffer` where that saves a copy.
 
         Raises Stale when the folder no longer has this version.
@@ -67,13 +67,11 @@ class InPlace:
         while True:
             base = content.base
             descriptor = await self._descriptor(content)
-            content.readers += 1  # which keeps the descriptor open
             try:
-                data = await trio.to_thread.run_sync(disk.read_all, descriptor, start, end)
+                with content.reading():  # which keeps the descriptor open
+                    data = await trio.to_thread.run_sync(disk.read_all, descriptor, start, end)
             except OSError as exc:
                 raise from_os_error(exc) from exc
-            finally:
-                content.readers -= 1
             if base is not None and self._originals.holds(descriptor, base.version):
                 return data
             if content.base is base:

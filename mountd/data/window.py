@@ -20,8 +20,10 @@ INITIAL_WINDOW = MiB + 128 * KiB
 # requests in parallel, so they arrive out of order.
 TOLERANCE = MiB
 
-STREAMS = 16
+# By how much a window grows while its reader reads on: after mountpoint-s3, whose windows grow eightfold.
+GROWTH = 8
 
+STREAMS = 16
 
 # Fetching goes on in steps of at most this much, so that a reader's progress by 128 KiB does not become a request.
 STEP = 8 * MiB
@@ -31,12 +33,12 @@ STEP = 8 * MiB
 class _Stream:
     next: int  # where the reader is expected
     window: int
-    grow_at: int  # the window doubles once the reader gets here
+    grow_at: int  # the window grows once the reader gets here
     ahead: int  # everything before this has been asked for
 
 
 class Streams:
-    """The sequential readers of one file, each with a window that doubles while it reads on.
+    """The sequential readers of one file, each with a window that grows while it reads on.
 
     Args:
         limit: bytes, the largest window.
@@ -51,16 +53,26 @@ class Streams:
     def advance(self, offset: int, size: int) -> Span:
         """Record a read of `size` bytes and return the span to have now: often just the read."""
         end = offset + size
-        stream = self._match(offset) or self._start(offset)
+        known = self._match(offset)
+        stream = known or self._start(offset)
         stream.next = max(stream.next, end)
-        if stream.next >= stream.grow_at:
-            stream.window = min(max(stream.window * 2, INITIAL_WINDOW), self._limit)
+        if known and stream.next >= stream.grow_at:  # one read alone, however long, tells nothing of the next
+            stream.window = min(max(stream.window * GROWTH, INITIAL_WINDOW), self._limit)
             stream.grow_at = stream.next + stream.window // 2
         target = stream.next + stream.window
         if target - stream.ahead < min(stream.window // 2, STEP):
             return Span(offset, end)
         stream.ahead = target
         return Span(offset, target)
+
+    @property
+    def window(self) -> int:
+        """The window of the stream that was read last, in bytes."""
+        return self._streams[0].window if self._streams else 0
+
+    def hold_back(self, at: int) -> None:
+        """What `advance` has just asked for was not fetched beyond `at`: the next read asks again."""
+        self._streams[0].ahead = at
 
     def _start(self, offset: int) -> _Stream:
         # A read from the start is most often the first of many; anywhere else it is a seek until proven otherwise.

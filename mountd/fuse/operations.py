@@ -13,6 +13,7 @@ from mountd.fuse.reply import attributes, nothing, reply
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mountd.objects.interface import Buffer
     from mountd.vfs.filesystem import FileSystem
     from mountd.vfs.nodes import Node
 
@@ -150,7 +151,7 @@ class Operations(pyfuse3.Operations):
         await self._fs.metadata.set_xattr(self._fs.node(inode), name, None)
 
     @reply
-    async def read(self, fh: int, off: int, size: int) -> memoryview | bytes:  # type: ignore[override]
+    async def read(self, fh: int, off: int, size: int) -> Buffer:  # type: ignore[override]
         # pyfuse3 takes any buffer and copies it to the kernel before anything else runs.
         return await self._fs.files.read(fh, off, size)
 

@@ -147,7 +147,7 @@ class Files:
         except KeyError:
             raise BadHandle(f"no open file has handle {handle}") from None
 
-    async def read(self, handle: int, offset: int, size: int) -> memoryview | bytes:
+    async def read(self, handle: int, offset: int, size: int) -> Buffer:
         """Return up to `size` bytes at `offset`; the memory is overwritten by the next call."""
         node = self.node(handle)
         return await self._fetcher.read(self.content(node), offset, self._buffer[:size])
@@ -362,6 +362,7 @@ class Files:
     def _rest(self, node: File) -> None:
         if node.content is None:
             return
+        self._fetcher.release(node.content)
         if node.unlinked:
             self._cache.drop(node.content)
             node.content = None
@@ -393,6 +394,10 @@ class Files:
             self._cache.leave(node.content)
             node.content = None
         return True
+
+    async def settle(self) -> None:
+        """Return when what has been asked of the store is on this machine."""
+        await self._fetcher.settle()
 
     def pending(self, below: Directory | None = None) -> list[tuple[File, Pending]]:
         """Return the files that the store does not have as they are, all or those below a directory."""

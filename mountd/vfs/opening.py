@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# How long the end of a mount waits for bytes that are on their way into the cache, in seconds.
+SETTLE = 2.0
+
 
 @contextlib.asynccontextmanager
 async def open_filesystem(
@@ -93,6 +96,9 @@ async def open_filesystem(
             try:
                 yield fs
             finally:
+                with trio.move_on_after(SETTLE) as scope:
+                    scope.shield = True
+                    await fs.files.settle()
                 nursery.cancel_scope.cancel()
                 with trio.CancelScope(shield=True):
                     await fs.files.keep_all(10)
