@@ -76,6 +76,7 @@ class Cache:
         self._live: dict[str, Content] = {}
         self._segments: OrderedDict[tuple[Content, int], None] = OrderedDict()
         self._unsaved: dict[str, Content] = {}
+        self._left: dict[Key, Content] = {}  # of these, those whose nodes are gone
         self._opened: OrderedDict[Content, None] = OrderedDict()
         self._open_files_limit = open_files_limit
         self._over = trio.Event()
@@ -98,9 +99,9 @@ class Cache:
 
     def open(self, info: ObjectInfo) -> Content:
         """Return the content of `info`, with whatever an earlier use left on disk."""
-        for content in self._unsaved.values():
-            if content.base == info and content.path.name not in self._live:
-                return self._adopt(content)
+        left = self._left.get(info.key)
+        if left is not None and left.base == info:
+            return self._adopt(left)
         saved = self._find(info)
         if saved is not None and saved.info.size == info.size and saved.id not in self._live:
             return self._adopt(self._content(saved.id, info, checks=saved.checks))
@@ -118,16 +119,14 @@ class Cache:
         return self._adopt(self._content(uuid.uuid4().hex, None))
 
     def _content(self, name: str, info: ObjectInfo | None, *, checks: dict[int, int] | None = None) -> Content:
-        folder = self.folder / name[:2]
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # somebody may have deleted everything
         if self._made is not None:
             self._made.add(name)
         size = info.size if info else 0
-        return Content(folder / name, base=info, size=size, ledger=self, checks=checks)
+        return Content(self.path(name), base=info, size=size, ledger=self, checks=checks)
 
     def _adopt(self, content: Content) -> Content:
         self._live[content.path.name] = content
-        self._unsaved.pop(content.path.name, None)
+        self._settled(content)
         for run in content.extents:
             self.used(content, run.start, run.end)
         return content
@@ -146,7 +145,14 @@ class Cache:
         if content.base is None or content.pinned or content.dirty:
             self.drop(content)
         else:
+            self._left[content.base.key] = content
             self.rest(content)
+
+    def _settled(self, content: Content) -> None:
+        """It need not be found among what the index does not know yet."""
+        self._unsaved.pop(content.path.name, None)
+        if content.base is not None and self._left.get(content.base.key) is content:
+            del self._left[content.base.key]
 
     def _forget_segments(self, content: Content) -> None:
         possible = range(content.size // SEGMENT + 1)
@@ -160,7 +166,7 @@ class Cache:
     def drop(self, content: Content) -> None:
         """Delete the content's bytes: its object is gone from the store."""
         self._live.pop(content.path.name, None)
-        self._unsaved.pop(content.path.name, None)
+        self._settled(content)
         self._forget_segments(content)
         content.discard()
 
@@ -301,22 +307,27 @@ class Cache:
         """Write what is known of resting contents to the index."""
         batch, self._unsaved = self._unsaved, {}
         self._to_save = trio.Event()
-        rows = []
-        for name, content in batch.items():
-            base = content.base
-            if base is None or content.dirty or content.pinned or not content.path.exists():
-                continue
-            checks = await content.checked_blocks()
-            if name not in self._live:
-                content.close()
-            if content.base is base and not content.dirty:
-                rows.append(Saved(name, base, checks, content.extents.total()))
+        rows = [row for name, content in batch.items() if (row := await self._row(name, content)) is not None]
         if rows:
             try:
                 await trio.to_thread.run_sync(self._index.save, rows)
             except MountdError:
                 self._unsaved = batch | self._unsaved
                 raise
+        for name, content in batch.items():
+            if name not in self._unsaved:
+                self._settled(content)
+
+    async def _row(self, name: str, content: Content) -> Saved | None:
+        base = content.base
+        if base is None or content.dirty or content.pinned or not content.path.exists():
+            return None
+        checks = await content.checked_blocks()
+        if name not in self._live:
+            content.close()
+        if content.base is not base or content.dirty:
+            return None
+        return Saved(name, base, checks, content.extents.total())
 
     async def _sweep(self) -> None:
         """Delete backing files that no row of the index knows: a crash left them."""

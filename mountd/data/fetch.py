@@ -108,21 +108,40 @@ class Fetcher:
             if content.read_now(offset, end, wanted):
                 return wanted
             return await self._in_place.read(content, offset, end, wanted)
-        file = self._file(content)
-        self._read_ahead(content, file, offset, end)
+        self._read_ahead(content, self._file(content), offset, end)
         while True:
             end = min(end, content.size)
             here = self._at_hand(content, offset, end, wanted[: end - offset])
             if here is not None:
                 return here
-            if await _wait(flight for flight in file.over(offset, end) if not flight.landed.is_set()):
-                continue
-            data = await content.read(offset, end)
+            data = await self._after_waiting(content, offset, end)
             if data is not None:
-                file.cold = True
                 return data
-            if not await self._land(content, offset, end):
-                return await self._past_the_disk(content, offset, end)
+
+    async def _after_waiting(self, content: Content, start: int, end: int) -> Buffer | None:
+        """Return `[start, end)` from the disk or past it, or `None` when it should be at hand by now."""
+        file = self._file(content)
+        if await _wait(flight for flight in file.over(start, end) if not flight.landed.is_set()):
+            return None
+        data = await content.read(start, end)
+        if data is not None:
+            file.cold = True
+            return data
+        landed = await self._land(content, start, end)
+        return None if landed else await self._past_the_disk(content, start, end)
+
+    def is_absent(self, content: Content) -> bool:
+        """Tell whether nothing of a file is here or on its way."""
+        return self._in_place is None and not content.extents and not self._file(content).flights
+
+    async def fetch(self, content: Content) -> None:
+        """Bring a file here that nobody waits for yet, if there is room for it. Raises as `read` does."""
+        if self._in_flight + self._arrivals.bytes >= self._budget:
+            return
+        file = self._file(content)
+        self._launch(content, file, 0, content.size, RANGE)
+        for flight in list(file.flights):
+            await flight.stored.wait()
 
     def release(self, content: Content) -> None:
         """Nobody has the file open any more."""
@@ -266,7 +285,7 @@ class Fetcher:
         return partial(content.fill, span.start, data)
 
     async def _read_back(self, content: Content, span: Span) -> None:
-        """Get bytes from the local disk; should some turn out not to be there, the store is asked when they are read."""
+        """Get bytes from the local disk; where some turn out not to be there, whoever reads them asks the store."""
         generation = content.generation
         data = await content.read(*span)
         if data is not None and content.generation == generation:

@@ -142,6 +142,18 @@ class Catalog:
                 self._set(slot, fact)
         return slot
 
+    def place(self, name: bytes) -> int:
+        """Return how many names come before one in the order, those that lead nowhere any more included."""
+        return self._place(raw_of(plain(name)))[0]
+
+    def slots_at(self, place: int, count: int) -> list[int]:
+        """Return the slots of up to `count` names from a place in the order on, as far as they lead somewhere."""
+        return [slot for slot in self._order[place : place + count] if self._alive[slot]]
+
+    def size(self, slot: int) -> int:
+        """Return the size of an object, in bytes."""
+        return self._sizes[slot]
+
     def renumber(self, name: bytes) -> None:
         """Give a name another inode number when it is told of the next time."""
         slot = self.find(name)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from mountd.data.fetch import WHOLE
 from mountd.errors import (
     BadHandle,
     Corrupt,
@@ -25,6 +26,7 @@ from mountd.errors import (
     VersionChanged,
 )
 from mountd.objects.interface import ABSENT, Buffer, Key, MiB, ObjectStore, Version
+from mountd.vfs.neighbours import Neighbours
 from mountd.writeback.drain import conflict_key
 from mountd.writeback.pending import is_local
 
@@ -78,6 +80,7 @@ class Files:
         store: ObjectStore,
         namespace: Namespace,
         *,
+        nursery: trio.Nursery,
         cache: Cache,
         fetcher: Fetcher,
         uploader: Uploader | Spooler,
@@ -99,6 +102,7 @@ class Files:
         self._writing: set[int] = set()
         self._last_handle = 0
         self._errors: dict[File, str | None] = {}
+        self._neighbours = Neighbours(namespace, fetcher, cache, nursery=nursery, content=self.content)
         # One buffer serves all reads: it is filled and handed to the kernel without an await in between.
         self._buffer = memoryview(bytearray(_READ_MAX))
 
@@ -150,7 +154,10 @@ class Files:
     async def read(self, handle: int, offset: int, size: int) -> Buffer:
         """Return up to `size` bytes at `offset`; the memory is overwritten by the next call."""
         node = self.node(handle)
-        return await self._fetcher.read(self.content(node), offset, self._buffer[:size])
+        content = self.content(node)
+        if offset == 0 and content.size <= WHOLE and not self._native:
+            self._neighbours.was_read(node)
+        return await self._fetcher.read(content, offset, self._buffer[:size])
 
     async def write(self, handle: int, offset: int, data: Buffer) -> int:
         """Write `data` at `offset` and return how many bytes were written: all of them."""

@@ -134,6 +134,7 @@ class FileSystem:
         self.files = Files(
             store,
             self.namespace,
+            nursery=nursery,
             cache=cache,
             # A window of more than a part of the cache would push out what it has just brought.
             fetcher=Fetcher(

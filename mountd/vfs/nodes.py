@@ -204,7 +204,7 @@ class Entry:
     changed: float = NEVER
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Directory(Node):
     """A directory and its entries.
 

@@ -1,0 +1,157 @@
+"""The fetcher against the simplest model there is: the file as bytes, while what was asked for is still on its way."""
+
+import os
+
+import trio
+import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mountd.data.content import Content
+from mountd.data.extents import State
+from mountd.data.fetch import Fetcher
+from mountd.objects.interface import Key, MiB
+from mountd.objects.memory import MemoryStore
+from tests.data.test_content import Ledger
+
+SIZE = 5 * MiB + 4321
+
+
+class SlowStore(MemoryStore):
+    """Answers after as many seconds as it is told, and counts the bytes of its answers."""
+
+    def __init__(self, waits):
+        super().__init__()
+        self.waits = iter(waits)
+        self.sent = 0
+
+    async def read_range(self, key, start, length, *, version=None):
+        chunk = await super().read_range(key, start, length, version=version)
+        await trio.sleep(next(self.waits, 1))
+        self.sent += len(chunk.data)
+        return chunk
+
+
+offsets = st.integers(0, SIZE + 1000)
+steps = st.one_of(
+    st.tuples(st.just("read"), offsets, st.integers(1, MiB)),
+    st.tuples(st.just("read on"), st.integers(1, 8), st.integers(1, MiB)),
+    st.tuples(st.just("write"), offsets, st.integers(1, 300_000)),
+    st.tuples(st.just("truncate"), offsets),
+    st.tuples(st.just("evict")),
+    st.tuples(st.just("drop pages")),
+    st.tuples(st.just("release")),
+    st.tuples(st.just("wait"), st.integers(1, 3)),
+)
+
+
+async def play(content, fetcher, model, step):
+    """Carry a step out on the file and on the model."""
+    kind, *how = step
+    buffer = memoryview(bytearray(MiB))
+
+    async def read(at, length):
+        assert bytes(await fetcher.read(content, at, buffer[:length])) == bytes(model[at : at + length])
+
+    if kind == "read":
+        await read(*how)
+    elif kind == "read on":
+        for number in range(how[0]):
+            await read(number * how[1], how[1])
+    elif kind == "write":
+        data = os.urandom(how[1])
+        model.extend(bytes(max(0, how[0] - len(model))))
+        model[how[0] : how[0] + len(data)] = data
+        await content.write(how[0], data)
+    elif kind == "truncate":
+        await content.truncate(how[0])
+        del model[how[0] :]
+        model.extend(bytes(how[0] - len(model)))
+    elif kind == "evict" and content.evictable:
+        content.evict(0, content.size)
+    elif kind == "drop pages" and content.is_open:
+        os.posix_fadvise(content._file(), 0, 0, os.POSIX_FADV_DONTNEED)
+    elif kind == "release":
+        fetcher.release(content)
+    elif kind == "wait":
+        await trio.sleep(how[0])
+
+
+@given(st.lists(steps, max_size=20), st.lists(st.integers(0, 5), max_size=40), st.sampled_from([MiB, 64 * MiB]))
+@settings(max_examples=60, deadline=None)
+def test_every_read_returns_what_the_file_holds(played, waits, budget):
+    """Whatever is written, cut off or evicted while bytes of the store arrive late and in any order."""
+
+    async def main(folder):
+        store = SlowStore(waits)
+        model = bytearray(os.urandom(SIZE))
+        info = await store.put(Key("file"), bytes(model))
+        content = Content(folder / "file", base=info, size=SIZE, ledger=Ledger())
+        try:
+            async with trio.open_nursery() as nursery:
+                fetcher = Fetcher(store, nursery=nursery, prefetch_limit=4 * MiB, budget=budget)
+                for step in played:
+                    await play(content, fetcher, model, step)
+                await fetcher.settle()
+                assert fetcher._in_flight == 0
+                fetcher.release(content)
+                assert fetcher._arrivals.bytes == 0
+                assert not content.watchers
+        finally:
+            content.discard()
+
+    in_folder(main)
+
+
+def in_folder(main):
+    """Run `main` with a new folder, on a clock that jumps."""
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as folder:
+        trio.run(main, Path(folder), clock=trio.testing.MockClock(autojump_threshold=0.01))
+
+
+def test_what_has_left_the_page_cache_is_read_ahead_from_the_disk():
+    """A reader in order finds what comes next in memory, and the store is asked for nothing again."""
+
+    async def main(folder):
+        store = SlowStore([0] * 100)
+        data = os.urandom(SIZE)
+        info = await store.put(Key("file"), data)
+        content = Content(folder / "file", base=info, size=SIZE, ledger=Ledger())
+        buffer = memoryview(bytearray(MiB))
+        async with trio.open_nursery() as nursery:
+            fetcher = Fetcher(store, nursery=nursery, prefetch_limit=64 * MiB)
+            await content.fill(0, data)
+            assert content.extents.covers(0, SIZE)
+            assert content.extents.spans(0, SIZE, State.CLEAN)
+            os.fsync(content._file())
+            found = b""
+            for at in range(0, SIZE, MiB):
+                os.posix_fadvise(content._file(), 0, 0, os.POSIX_FADV_DONTNEED)
+                found += bytes(await fetcher.read(content, at, buffer))
+                await fetcher.settle()
+            assert found == data
+            assert store.sent == 0
+            nursery.cancel_scope.cancel()
+        content.discard()
+
+    in_folder(main)
+
+
+def test_memory_for_arrivals_is_bounded():
+    """Half-read pieces of many files are let go, the oldest first."""
+    from mountd.data.arrivals import Arrivals
+
+    class Plain:
+        def __init__(self):
+            self.watchers = set()
+
+    files = [Plain() for _ in range(10)]
+    arrivals = Arrivals(4 * MiB)
+    for file in files:
+        arrivals.hold(file, 0, bytes(MiB))
+    assert arrivals.bytes == 4 * MiB
+    assert [arrivals.find(file, 5) is not None for file in files] == [False] * 6 + [True] * 4
+    assert [bool(file.watchers) for file in files] == [False] * 6 + [True] * 4
