@@ -321,7 +321,7 @@ class Content:
                 raise
             await _run(act, inline=inline)
 
-    async def fill(self, start: int, data: bytes) -> None:
+    async def fill(self, start: int, data: Buffer) -> None:
         """Put bytes of the store's object where they are still absent. Raises NoSpace; then nothing has changed.
 
         Bytes that were asked for before an upload of ours advanced `base` are as good: it carried absent bytes over.

@@ -11,7 +11,7 @@ from mountd.data import blocks
 from mountd.data.extents import ExtentMap, Span
 from mountd.data.window import Streams
 from mountd.errors import MountdError, NoSpace, NotFound, Stale, Unavailable, VersionChanged
-from mountd.objects.interface import MiB, ObjectStore
+from mountd.objects.interface import Buffer, MiB, ObjectStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -170,7 +170,7 @@ class Fetcher:
             file.flights.remove(flight)
             flight.landed.set()
 
-    async def _fetch(self, content: Content, span: Span) -> bytes:
+    async def _fetch(self, content: Content, span: Span) -> Buffer:
         while True:
             base = content.base
             if base is None:
