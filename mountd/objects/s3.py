@@ -281,8 +281,11 @@ class S3Store(Basic):
     async def put(self, key: Key, data: Buffer, *, expect: Version | None = None) -> ObjectInfo:
         await self._look(key, expect)
         described = await self._description(key, expect)
-        answer = await self.call("put_object", key, Body=bytes(data), **described, **values.condition(expect))
-        checksums.require_stored(key, checksums.crc32(data), answer.get("ChecksumCRC32"))
+        checksum = await checksums.crc32_of(data)
+        answer = await self.call(
+            "put_object", key, Body=data, ChecksumCRC32=checksum, **described, **values.condition(expect)
+        )
+        checksums.require_stored(key, checksum, answer.get("ChecksumCRC32"))
         made = values.made(key, answer, size=len(data))
         self._described.remember(key, made.version, values.with_tags_counted(described))
         return made
@@ -391,7 +394,17 @@ class S3Store(Basic):
 
     async def _send_once(self, method: str, what: str, **arguments: Any) -> Any:
         with domain_errors(what):
-            async with self._shortcut.watching(method):
-                answer = await self._fs._call_s3(method, **arguments)
-                require_ours(method, answer, what)
+            answer = await self._shortcut.call(method, arguments)
+            if answer is None:
+                answer = await self._call_botocore(method, arguments, what)
+            require_ours(method, answer, what)
             return answer
+
+    async def _call_botocore(self, method: str, arguments: dict[str, Any], what: str) -> Any:
+        if "Body" in arguments:
+            arguments["Body"] = bytes(arguments["Body"])
+        arguments.pop("ChecksumCRC32", None)  # it has its own mind about those
+        async with self._shortcut.watching(method):
+            answer = await self._fs._call_s3(method, **arguments)
+            require_ours(method, answer, what)
+        return answer

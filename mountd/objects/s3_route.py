@@ -43,11 +43,13 @@ class Route:
     Attributes:
         base: the address of the bucket, without a slash at its end.
         region: which signatures name, empty where requests are not signed.
+        user_agent: what botocore calls itself.
         client: aiobotocore's, whose credentials and connections these are.
     """
 
     base: str
     region: str
+    user_agent: str
     client: Any
 
     @property
@@ -65,10 +67,11 @@ def route_of(request: Any, client: Any) -> Route | None:
     said = _text(request.headers.get("Authorization", ""))
     if _SESSION in request.headers or "X-Amz-Signature=" in request.url:
         return None
+    agent = _text(request.headers.get("User-Agent", ""))
     if not said:
-        return Route(base, "", client) if client.meta.config.signature_version is UNSIGNED else None
+        return Route(base, "", agent, client) if client.meta.config.signature_version is UNSIGNED else None
     found = _SIGNED.match(said)
-    return Route(base, found["region"], client) if found else None
+    return Route(base, found["region"], agent, client) if found else None
 
 
 def _text(header: str | bytes) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mountd.objects.s3_ranges import NotUnderstood, RangeReader, takes
 from mountd.objects.s3_route import Route, obstacle, obstacle_to_obstore, route_of
+from mountd.objects.s3_wire import Elsewhere, Wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,6 +40,7 @@ class Shortcut:
         self._fs = filesystem
         self._loop = loop
         self._looked = False
+        self._wire: Wire | None = None
         self._reader: RangeReader | None = None
         self._resting_until = 0.0
 
@@ -68,6 +70,7 @@ class Shortcut:
         if route is None or reason is not None:
             log.debug("requests to S3 go through botocore's client: %s", reason)
             return
+        self._wire = Wire(route)
         reason = obstacle_to_obstore(self._fs, route)
         if reason is not None:
             log.debug("ranges are read through botocore's client: %s", reason)
@@ -75,6 +78,26 @@ class Shortcut:
         config = client.meta.config
         timeouts = {"timeout": config.read_timeout, "connect_timeout": config.connect_timeout}
         self._reader = await asyncio.to_thread(RangeReader, route, self._loop, **timeouts)
+
+    async def call(self, method: str, arguments: dict[str, Any]) -> Any:
+        """Send one request and return its answer, `None` where botocore's client has to be asked.
+
+        Raises botocore's ClientError and what its HTTP session raises.
+        """
+        wire = self._wire
+        if wire is None:
+            return None
+        if self._fs.s3_additional_kwargs or self._fs.req_kw:
+            arguments = self._fs._get_s3_method_kwargs(getattr(self._fs._s3, method), **arguments)
+        if not wire.takes(method, arguments):
+            return None
+        try:
+            return await wire.call(method, arguments)
+        except Elsewhere as exc:
+            log.debug("the bucket is not where it was: %s", exc)
+            self._wire = self._reader = None
+            self._looked = False
+            return None
 
     async def read(self, key: Key, name: str, start: int, length: int, version: Version | None) -> Chunk | None:
         """Return a range of the object called `name` in the bucket, `None` where botocore's client has to be asked.
