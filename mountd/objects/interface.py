@@ -49,9 +49,12 @@ class ListPage:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Bytes of one version: `data` starts at the offset asked for and is shorter only where the object ends."""
+    """Bytes of one version: `data` starts at the offset asked for and is shorter only where the object ends.
 
-    data: bytes
+    Up to 64 KiB they are `bytes`, or cheaply made so; larger ones may be a view of what a library holds.
+    """
+
+    data: Buffer
     info: ObjectInfo
 
 

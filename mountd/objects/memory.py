@@ -143,7 +143,7 @@ class _MemoryUpload:
 
     async def copy_part(self, number: int, offset: int, source: ObjectInfo, start: int, length: int) -> None:
         chunk = await self._store.read_range(source.key, start, length, version=source.version)
-        self._parts[number] = chunk.data
+        self._parts[number] = bytes(chunk.data)
 
     async def complete(self, numbers: Sequence[int], *, expect: Version | None = None) -> ObjectInfo:
         return await self._store.put(self._key, b"".join(self._parts[number] for number in numbers), expect=expect)

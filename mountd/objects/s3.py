@@ -32,6 +32,7 @@ from mountd.objects.interface import (
 from mountd.objects.media import content_type, retyped
 from mountd.objects.preconditions import deleting, look, require
 from mountd.objects.s3_errors import code_of, domain_errors, failure, require_ours
+from mountd.objects.s3_shortcut import Shortcut
 from mountd.objects.s3_upload import S3Upload, copy_in_parts, send_file
 from mountd.objects.s3_versions import find_version
 from mountd.objects.spool import SpooledUpload
@@ -46,6 +47,7 @@ COPY_PART = 512 * MiB
 MARKER = ".mountd-directory"
 PROBE = ".mountd-probe-"  # hidden by mounts, should one ever be left behind
 _NEVER = Version("0" * 32)  # the version of an object that never was
+_PAST_THE_END = ("InvalidRange", "416")
 _LEFT_ALONE = frozenset({"PreconditionFailed", "NoSuchKey"})
 
 
@@ -70,8 +72,8 @@ class S3Store(Basic):
         leftovers: Leftovers,
     ) -> None:
         self._opened: list[Any] = []
-        self.use(filesystem)
         self._bridge = bridge
+        self.use(filesystem)
         self.bucket = bucket
         self.prefix = prefix
         self._max_copy = max_copy
@@ -97,6 +99,7 @@ class S3Store(Basic):
         filesystem.retries = 1  # repeating requests is the business of `retry`, which knows what a repeat may do
         self._opened.append(filesystem)
         self._fs = filesystem
+        self._shortcut = Shortcut(filesystem, self._bridge.loop)
 
     async def check(self) -> None:
         """List one key, find out what the service does and the credentials allow, and end uploads that were left.
@@ -223,12 +226,25 @@ class S3Store(Basic):
 
     async def read_range(self, key: Key, start: int, length: int, *, version: Version | None = None) -> Chunk:
         try:
-            return await self._bridge.call(self._read_range, key, start, length, version)
+            return await self._range(key, start, length, version)
         except (NotFound, VersionChanged):
             kept = await self._kept_as(key, version)
             if kept is None:
                 raise
             return await self._bridge.call(self._read_range, key, start, length, version, VersionId=kept)
+
+    async def _range(self, key: Key, start: int, length: int, version: Version | None) -> Chunk:
+        """Nothing is noted of what is read the short way: such answers do not tell all of an object."""
+        try:
+            with domain_errors(key):
+                chunk = await self._shortcut.read(key, self._name(key), start, length, version)
+        except StoreFailure as exc:
+            if code_of(exc) not in _PAST_THE_END:
+                raise
+            return Chunk(b"", await self._bridge.call(self._head, key, version))
+        if chunk is not None:
+            return chunk
+        return await self._bridge.call(self._read_range, key, start, length, version)
 
     async def _kept_as(self, key: Key, version: Version | None) -> str | None:
         if version is None or not self._decides:
@@ -241,7 +257,7 @@ class S3Store(Basic):
         try:
             answer = await self._request("get_object", key, Range=f"bytes={start}-{start + length - 1}", **asked)
         except StoreFailure as exc:
-            if code_of(exc) not in ("InvalidRange", "416"):
+            if code_of(exc) not in _PAST_THE_END:
                 raise
             answer = await self._request("head_object", key, **asked)
             return Chunk(b"", require(values.info(key, answer, size=answer["ContentLength"]), version))
@@ -265,8 +281,11 @@ class S3Store(Basic):
     async def put(self, key: Key, data: Buffer, *, expect: Version | None = None) -> ObjectInfo:
         await self._look(key, expect)
         described = await self._description(key, expect)
-        answer = await self.call("put_object", key, Body=bytes(data), **described, **values.condition(expect))
-        checksums.require_stored(key, checksums.crc32(data), answer.get("ChecksumCRC32"))
+        checksum = await checksums.crc32_of(data)
+        answer = await self.call(
+            "put_object", key, Body=data, ChecksumCRC32=checksum, **described, **values.condition(expect)
+        )
+        checksums.require_stored(key, checksum, answer.get("ChecksumCRC32"))
         made = values.made(key, answer, size=len(data))
         self._described.remember(key, made.version, values.with_tags_counted(described))
         return made
@@ -375,6 +394,17 @@ class S3Store(Basic):
 
     async def _send_once(self, method: str, what: str, **arguments: Any) -> Any:
         with domain_errors(what):
-            answer = await self._fs._call_s3(method, **arguments)
+            answer = await self._shortcut.call(method, arguments)
+            if answer is None:
+                answer = await self._call_botocore(method, arguments, what)
             require_ours(method, answer, what)
             return answer
+
+    async def _call_botocore(self, method: str, arguments: dict[str, Any], what: str) -> Any:
+        if "Body" in arguments:
+            arguments["Body"] = bytes(arguments["Body"])
+        arguments.pop("ChecksumCRC32", None)  # it has its own mind about those
+        async with self._shortcut.watching(method):
+            answer = await self._fs._call_s3(method, **arguments)
+            require_ours(method, answer, what)
+        return answer

@@ -66,8 +66,8 @@ class S3Upload:
         return upload
 
     async def put_part(self, number: int, offset: int, data: Buffer) -> None:
-        answer = await self._call("upload_part", PartNumber=number, Body=bytes(data))
-        checksum = checksums.crc32(data)
+        checksum = await checksums.crc32_of(data)
+        answer = await self._call("upload_part", PartNumber=number, Body=data, ChecksumCRC32=checksum)
         checksums.require_stored(f"{self._key}, part {number}", checksum, answer.get("ChecksumCRC32"))
         self._parts[number] = _Part(answer["ETag"], len(data), checksum)
 

@@ -138,7 +138,7 @@ class AttributeStore:
             state.damaged = False
         else:
             version = chunk.info.version
-            names = state.names if version == state.version else self._decoded(state, chunk.data)
+            names = state.names if version == state.version else self._decoded(state, bytes(chunk.data))
         if state.checked > at:
             return False  # something newer is known by now
         changed = version != state.version

@@ -77,7 +77,7 @@ class TreeCopy:
         if sidecar is not None:
             chunk = await self._store.read_range(sidecar.key, 0, format_.MAX_SIZE)
             try:
-                names = format_.decode(chunk.data)
+                names = format_.decode(bytes(chunk.data))
             except Corrupt:  # it is not ours to judge: it goes along as it is
                 return await self._copy(sidecar)
             self.replaced.append(sidecar)

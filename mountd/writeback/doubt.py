@@ -20,7 +20,7 @@ from mountd.objects.interface import MiB
 if TYPE_CHECKING:
     from mountd.data.content import Content
     from mountd.data.snapshot import Snapshot
-    from mountd.objects.interface import Key, ObjectInfo, ObjectStore
+    from mountd.objects.interface import Buffer, Key, ObjectInfo, ObjectStore
 
 # Files with more bytes here are not compared: they count as somebody else's, and nothing is lost by that.
 COMPARED, AT_ONCE = 64 * MiB, 8 * MiB
@@ -102,5 +102,5 @@ def _steps(spans: list[Span]) -> list[Span]:
     return [Span(at, min(at + AT_ONCE, end)) for start, end in spans for at in range(start, end, AT_ONCE)]
 
 
-async def _checksum(data: bytes | bytearray) -> bytes:
+async def _checksum(data: Buffer) -> bytes:
     return await trio.to_thread.run_sync(lambda: hashlib.blake2b(data).digest())

@@ -20,7 +20,7 @@ import trio
 from mountd import crash
 from mountd.data.extents import Span
 from mountd.errors import Busy, MountdError, NotFound, ReadOnly, Stale, Unavailable, VersionChanged
-from mountd.objects.interface import ABSENT, Key, MiB, ObjectInfo, ObjectStore, Version
+from mountd.objects.interface import ABSENT, Buffer, Key, MiB, ObjectInfo, ObjectStore, Version
 from mountd.writeback.parallel import each
 from mountd.writeback.pending import Change, Kind
 
@@ -274,7 +274,7 @@ class Drainer:
                     return False
         return True
 
-    async def _meant(self, change: Change, start: int, end: int) -> bytes:
+    async def _meant(self, change: Change, start: int, end: int) -> Buffer:
         if change.source is None:
             return await self._backlog.bytes_here(change, start, end)
         source = self._backlog.real(change.source)

@@ -139,7 +139,7 @@ class Overlay:
                 raise
         return await self.read_range(key, start, length, version=change.version)
 
-    async def _read_pending(self, change: Change, start: int, length: int) -> bytes:
+    async def _read_pending(self, change: Change, start: int, length: int) -> Buffer:
         if change.kind is Kind.PUT:
             return await self._backlog.read(self, change, start, start + length)
         assert change.source is not None  # every copy has one
@@ -155,7 +155,7 @@ class Overlay:
         if not is_local(version):
             chunk = replace(chunk, info=self._backlog.finals.local(chunk.info))
         if start == 0 and self._descriptions.is_one(key):
-            chunk = replace(chunk, data=self._inward(key, chunk.data))
+            chunk = replace(chunk, data=self._inward(key, bytes(chunk.data)))
         return chunk
 
     async def put(self, key: Key, data: Buffer, *, expect: Version | None = None) -> ObjectInfo:
