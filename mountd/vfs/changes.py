@@ -327,7 +327,7 @@ class Changes:
     def _has_other(self, directory: Directory, without: bytes) -> bool:
         """Whether a fresh listing or this mount's own changes show something else in the directory, or its marker."""
         listing = directory.listing
-        if listing is not None and listing.at + self._namespace.freshness > trio.current_time():
+        if listing is not None and listing.at + self._namespace.holds(directory) > trio.current_time():
             if listing.marker:
                 return True
             if len(directory.catalog) > (directory.catalog.find(without) is not None):
