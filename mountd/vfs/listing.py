@@ -57,6 +57,14 @@ class Listing:
         self._last = b""
         self._members: set[int] | None = None  # kept once the service is known to list out of order
 
+    @classmethod
+    def of_nothing(cls, key: Key, catalog: Catalog, at: float) -> Listing:
+        """Return a complete listing of a directory that has just been made, and was not there at `at`."""
+        new = cls(key, catalog, at)
+        new.pages = 1
+        new.read = new.tells_sidecar = new.settled = new.complete = new.marker = True
+        return new
+
     def span(self, freshness: float) -> float:
         """Return the seconds for which the listing went on so far; of what readers took, at most `freshness`.
 

@@ -189,6 +189,13 @@ class Namespace:
             return self._remaining(directory, entry.vouched) if entry.node is None else 0.0
         return self._remaining(directory, directory.listing.at) if directory.listing is not None else 0.0
 
+    def absent_since(self, directory: Directory, name: bytes) -> float:
+        """Return since when it is known that a name, looked up just now, leads to nothing; NEVER where that is not."""
+        entry = directory.entries.get(name)
+        if entry is not None:
+            return entry.vouched if entry.node is None else NEVER
+        return directory.listing.at if directory.listing is not None else NEVER
+
     def expire(self, directory: Directory, name: bytes) -> None:
         """Have the store asked about a name at the next use."""
         directory.entry(name).doubt()
@@ -284,8 +291,16 @@ class Namespace:
         return self._reconcile(directory, name, MISSING, listing.at) if listing is not None else None
 
     async def _probe(self, directory: Directory, name: bytes) -> Fact | Missing:
-        """Ask whether a name is an object, a directory or nothing, and what is said of it: all requests at once."""
+        """Ask whether a name is an object, a directory or nothing, and what is said of it: all requests at once.
+
+        Of what was an object when it was last heard of, whether it is a directory is asked only where it is none now.
+        """
         key = child_key(directory.key, name)
+        entry, slot = directory.entries.get(name), directory.catalog.find(name)
+        known = entry.node if entry is not None else None
+        was_object = isinstance(known, File) or (
+            known is None and slot is not None and not directory.catalog.is_folder(slot)
+        )
         found: list[ObjectInfo] = []
         below: list[bool] = []
 
@@ -302,9 +317,14 @@ class Namespace:
         async def load_attributes() -> None:
             await self.keeper.load_name(directory, name, newer_than=trio.current_time() - self.holds(directory))
 
-        await gather(*([] if is_twin(name) else [stat]), list_below, load_attributes)
+        if was_object:
+            await gather(stat, load_attributes)
+        else:
+            await gather(*([] if is_twin(name) else [stat]), list_below, load_attributes)
         if found:
             return found[0]
+        if was_object:
+            await list_below()
         return None if any(below) else MISSING
 
     async def listed(self, directory: Directory) -> Listing:
