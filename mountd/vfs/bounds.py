@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from mountd.vfs.catalog import Catalog
-from mountd.vfs.nodes import NEVER, Directory, File
+from mountd.vfs.catalog import NEVER, Catalog
+from mountd.vfs.nodes import Directory, File
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Fact = ObjectInfo | None  # None: a directory
 
+NEVER = float("-inf")
 # Fewer dead slots than this are not worth tidying up.
 TIDY = 1000
 
@@ -33,13 +34,15 @@ class Catalog:
     """The names of one directory that the store is known to have, and facts of them.
 
     Attributes:
-        checked: by slot, when the request began that last vouched for the fact.
+        checked: by slot, when the listing (or single request) began that last vouched for the fact.
+        heard: by slot, when the request for the very page of that listing began: how old the fact is.
         inos: by slot, the inode number by which the kernel knows the name; 0 where it does not, or where a node has it.
         folders: how many names are those of directories.
     """
 
     def __init__(self) -> None:
         self.checked = array("d")
+        self.heard = array("d")
         self.inos = array("Q")
         self.folders = 0
         self._names: list[bytes] = []
@@ -89,7 +92,9 @@ class Catalog:
 
     def take_over(self, slot: int, other: Catalog) -> int:
         """Return the slot here of a name in another catalog, made with its facts if there is none."""
-        return slot if other is self else self.put(other._names[slot], other.fact(slot, Key("")), other.checked[slot])
+        if other is self:
+            return slot
+        return self.put(other._names[slot], other.fact(slot, Key("")), other.checked[slot], heard=other.heard[slot])
 
     def is_folder(self, slot: int) -> bool:
         """Tell whether a slot is a directory's."""
@@ -130,13 +135,19 @@ class Catalog:
         """Yield the slots whose names lead somewhere, from `since` on."""
         return (slot for slot in range(since, len(self._names)) if self._alive[slot])
 
-    def put(self, raw: bytes, fact: Fact, at: float) -> int:
-        """Note what an answer to a request that began at `at` said of a name, and return its slot."""
+    def put(self, raw: bytes, fact: Fact, at: float, *, heard: float = NEVER) -> int:
+        """Note what a listing or a request that began at `at` said of a name, and return its slot.
+
+        `heard`: when the request for the page began, where that was later.
+        """
         place, slot = self._place(raw)
         if slot is None or not self._alive[slot]:
-            return self._add(place, raw, fact, at, instead=slot is not None)
+            slot = self._add(place, raw, fact, at, instead=slot is not None)
+            self.heard[slot] = max(at, heard)
+            return slot
         if self.checked[slot] <= at:
             self.checked[slot] = at
+            self.heard[slot] = max(at, heard, self.heard[slot])
             if fact is not None and not self.has(slot, fact):
                 self.inos[slot] = 0  # another version is another file
                 self._set(slot, fact)
@@ -153,6 +164,10 @@ class Catalog:
     def size(self, slot: int) -> int:
         """Return the size of an object, in bytes."""
         return self._sizes[slot]
+
+    def doubt(self, slot: int) -> None:
+        """Nothing vouches for the fact any more."""
+        self.checked[slot] = self.heard[slot] = NEVER
 
     def renumber(self, name: bytes) -> None:
         """Give a name another inode number when it is told of the next time."""
@@ -210,6 +225,7 @@ class Catalog:
         self._living += 1
         self.folders += raw.endswith(b"/")
         self.checked.append(at)
+        self.heard.append(at)
         for numbers in (self.inos, self._sizes, self._mtimes, self._starts):
             numbers.append(0)
         self._set(slot, fact, new=True)

@@ -28,12 +28,13 @@ from mountd.errors import (
     VersionChanged,
 )
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, ObjectStore
+from mountd.vfs.listing import Listing
 from mountd.vfs.names import child_key, is_twin, name_of
 from mountd.vfs.nodes import Directory, Entry, File, Node, OtherName
 from mountd.vfs.sidecar import is_hidden
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from mountd.objects.native import NativeFolder
     from mountd.vfs.files import Files
@@ -222,6 +223,7 @@ class Changes:
         async with self.working_in(directory):
             if await self._namespace.lookup(directory, name) is not None:
                 raise AlreadyExists(f"{name!r} exists")
+            absent_since = self._namespace.absent_since(directory, name)
             try:
                 await self._store.put(Key(child_key(directory.key, name) + "/"), b"", expect=ABSENT)
             except VersionChanged as exc:
@@ -234,6 +236,9 @@ class Changes:
             self._own(node, directory, mode=mode, uid=uid, gid=gid)
             self._keeper.note(node)
             self._appeared(directory, name, node)
+            # There was nothing of that name, so there is nothing in it: no listing has to say so.
+            node.listing = Listing.of_nothing(node.key, node.catalog, absent_since)
+            self._keeper.made(node)
             await self._keeper.attributes.journaled()
             return node
 
@@ -281,32 +286,41 @@ class Changes:
             if not isinstance(node, Directory):
                 raise NotADirectory(f"{name!r} is not a directory")
             self.require_deleting(name)
-            await self.require_empty(node)
+            hidden = await self.require_empty(node)
             await self.keep_alive(directory, without=name)
-            await self.remove_hidden(node)
+            await self.remove_hidden(node, hidden)
             await self._store.delete(node.key)
             node.unlinked = True
             self._keeper.removed(directory, name, folder=True)
             self._gone(directory, name)
             await self._keeper.attributes.journaled()
 
-    async def remove_hidden(self, directory: Directory) -> None:
-        """Remove mountd's own objects from a directory that is to go."""
-        for sidecar in self._keeper.attributes.forget([directory.key]):
-            await self._store.delete(sidecar)
-        directory.sidecar = None
-        page = await self._store.list_page(directory.key)
-        for info in page.objects:
-            if is_hidden(info.key[len(directory.key) :].encode()):
-                await self._store.delete(info.key)
+    async def remove_hidden(self, directory: Directory, hidden: Sequence[Key]) -> None:
+        """Remove mountd's own objects from a directory that is to go: those that `require_empty` found, and newer ones.
 
-    async def require_empty(self, directory: Directory) -> None:
-        """Raise NotEmpty when anything is in the directory, in the store or only here."""
+        The sidecar may have been stored since, or be just being stored.
+        """
+        written = self._keeper.attributes.forget([directory.key])
+        state, directory.sidecar = directory.sidecar, None
+        if state is not None and state.version != ABSENT:
+            written.append(state.key)
+        for key in dict.fromkeys([*hidden, *written]):
+            await self._store.delete(key)
+
+    async def require_empty(self, directory: Directory) -> list[Key]:
+        """Raise NotEmpty when anything is in the directory, in the store or only here; return mountd's own objects."""
         if any(isinstance(node, Directory) or node.dirty for node in directory.nodes() if isinstance(node, File)):
             raise NotEmpty(f"{directory.name!r} is not empty")
-        page = await self._store.list_page(directory.key, limit=100)
-        if page.prefixes or any(_is_visible(info.key, directory.key) for info in page.objects):
-            raise NotEmpty(f"{directory.name!r} is not empty")
+        found: list[Key] = []
+        cursor = None
+        while True:
+            page = await self._store.list_page(directory.key, cursor=cursor, limit=100)
+            if page.prefixes or any(_is_visible(info.key, directory.key) for info in page.objects):
+                raise NotEmpty(f"{directory.name!r} is not empty")
+            found += [info.key for info in page.objects if info.key != directory.key]
+            cursor = page.cursor
+            if cursor is None:
+                return found
 
     async def keep_alive(self, directory: Directory, *, without: bytes) -> None:
         """Make sure that the directory is still there when the object `without` in it is not.
@@ -327,7 +341,7 @@ class Changes:
     def _has_other(self, directory: Directory, without: bytes) -> bool:
         """Whether a fresh listing or this mount's own changes show something else in the directory, or its marker."""
         listing = directory.listing
-        if listing is not None and listing.at + self._namespace.freshness > trio.current_time():
+        if listing is not None and listing.at + self._namespace.holds(directory) > trio.current_time():
             if listing.marker:
                 return True
             if len(directory.catalog) > (directory.catalog.find(without) is not None):

@@ -216,7 +216,7 @@ class FileSystem:
                 raise Stale(f"{name!r} was replaced or removed by somebody else")
             return node
         opened = isinstance(node, File) and node.opens > 0
-        if not opened and not await self.namespace.current(node):
+        if not opened and not await self.namespace.current(node, strictly=False):
             raise Stale(f"{node.name!r} was replaced or removed by somebody else")
         return node
 

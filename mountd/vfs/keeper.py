@@ -79,6 +79,10 @@ class Keeper:
         if await self.attributes.refresh(self.sidecar(directory), found, at=at):
             self._redress(directory, before)
 
+    def made(self, directory: Directory) -> None:
+        """This mount has just made the directory: nothing is said of anything in it."""
+        directory.sidecar = self.attributes.renewed(directory.key)
+
     async def load(self, directory: Directory) -> None:
         """Read the directory's sidecar anew."""
         before = self.sidecar(directory).names

@@ -6,6 +6,7 @@ that is read to its end becomes what is known of its directory.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import trio
@@ -85,6 +86,22 @@ class Lister:
         except MountdError:
             return  # whoever needs the page will ask again and get the error
 
+    async def _finish(self, directory: Directory, listing: Listing) -> None:
+        """Read the rest of a listing while nobody waits for it."""
+        if listing.finishing:
+            return
+        listing.finishing = True
+        with contextlib.suppress(MountdError):  # whoever needs the rest will ask again and get the error
+            while not listing.complete and directory.coming is listing:
+                await self.more(directory, listing)
+        listing.finishing = False
+
+    def renew(self, directory: Directory, *, newer_than: float) -> None:
+        """Have the directory listed while the caller goes on, unless a listing is being read in the background."""
+        coming = directory.coming
+        if coming is None or not (coming.finishing or coming.lock.locked()):
+            self._nursery.start_soon(self._finish, directory, self._begun(directory, newer_than=newer_than))
+
     def soon(self, directory: Directory, listing: Listing) -> None:
         """Have the next page fetched while the caller goes on."""
         if not listing.lock.locked():
@@ -98,10 +115,11 @@ class Lister:
             return
         started = trio.current_time()
         page = await self._store.list_page(listing.key, cursor=listing.cursor)
-        listing.lasted += trio.current_time() - started
+        listing.arrived = trio.current_time()
+        listing.lasted += listing.arrived - started
         if directory.is_moving or listing.key != directory.key:
             return  # the page may show half of what was there
-        for slot in listing.add(page):
+        for slot in listing.add(page, asked=started):
             own = directory.entries.get(listing.catalog.name(slot)) if directory.entries else None
             if own is not None:
                 directory.unlisted.discard(own.node)
@@ -149,10 +167,24 @@ class Lister:
         directory.coming = Listing(directory.key, directory.catalog, trio.current_time())
         return directory.coming
 
-    async def whole(self, directory: Directory, *, newer_than: float, limit: int | None = None) -> Listing | None:
-        """List the directory, once for all who ask at the same time; `None` when it has more than `limit` pages."""
+    async def whole(
+        self,
+        directory: Directory,
+        *,
+        newer_than: float,
+        limit: int | None = None,
+        enough: Callable[[], bool] = lambda: False,
+    ) -> Listing | None:
+        """List the directory, once for all who ask at the same time.
+
+        `None` when it has more than `limit` pages, or once `enough` is true before it is complete: the rest is listed
+        in the background then.
+        """
         listing = self._begun(directory, newer_than=newer_than)
         while not listing.complete:
+            if listing.pages and enough():
+                self._nursery.start_soon(self._finish, directory, listing)
+                return None
             if limit is not None and listing.pages >= limit and not listing.read:
                 self._pages[listing.key] = max(self._pages.get(listing.key, 0), limit * 2)
                 return None

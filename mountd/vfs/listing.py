@@ -31,11 +31,13 @@ class Listing:
         pages, cursor: how many pages there are, and what continues them.
         last_page: where in `slots` the last page begins.
         read: whether all pages are there; `complete`: whether that has been taken over by the directory, too.
+        finishing: whether the rest is being read in the background.
         marker: whether the directory has one.
         sidecar: the object with the attributes of what is in the directory.
         tells_sidecar: whether that is known to be there or not; `settled`: whether it has been looked at.
         end: the catalog's end at completion: what is made later is not in the listing.
         lasted: seconds that the service took for it.
+        arrived: when the last page came.
     """
 
     def __init__(self, key: Key, catalog: Catalog, at: float) -> None:
@@ -45,22 +47,41 @@ class Listing:
         self.slots = array("I")
         self.pages = self.last_page = self.end = 0
         self.cursor: str | None = None
-        self.read = self.complete = self.tells_sidecar = self.settled = False
+        self.read = self.complete = self.tells_sidecar = self.settled = self.finishing = False
         self.sidecar: ObjectInfo | None = None
         self.marker = not key
         self.lasted = 0.0
+        self.arrived = at
         self.lock = trio.Lock()
         self._cursors: set[str] = set()
         self._last = b""
         self._members: set[int] | None = None  # kept once the service is known to list out of order
 
-    def add(self, page: ListPage) -> Sequence[int]:
-        """Take over a page and return the slots that are new. Raises StoreFailure when the service goes in circles."""
+    @classmethod
+    def of_nothing(cls, key: Key, catalog: Catalog, at: float) -> Listing:
+        """Return a complete listing of a directory that has just been made, and was not there at `at`."""
+        new = cls(key, catalog, at)
+        new.pages = 1
+        new.read = new.tells_sidecar = new.settled = new.complete = new.marker = True
+        return new
+
+    def span(self, freshness: float) -> float:
+        """Return the seconds for which the listing went on so far; of what readers took, at most `freshness`.
+
+        For so much longer than `freshness` what it says holds: a page is not old before the last one has come.
+        """
+        return min(self.arrived - self.at, self.lasted + freshness)
+
+    def add(self, page: ListPage, *, asked: float) -> Sequence[int]:
+        """Take over a page, asked for at `asked`, and return the slots that are new.
+
+        Raises StoreFailure when the service goes in circles.
+        """
         self._continue(page.cursor)
         self.pages += 1
         self.last_page = len(self.slots)
         for raw, fact in sorted(self._named(page), key=itemgetter(0)):
-            self._add(raw, fact)
+            self._add(raw, fact, asked)
         # The sidecar's name is the smallest but for few. Where an orderly page has gone past it, it is not there.
         if self.pages == 1:
             self.tells_sidecar = self.read or self.sidecar is not None or self._passed(page)
@@ -87,7 +108,8 @@ class Listing:
     def moved(self, catalog: Catalog) -> Listing:
         """Return a complete listing by the slots of another catalog, to which its names have gone."""
         new = Listing(self.key, catalog, self.at)
-        new.pages, new.marker, new.sidecar, new.lasted = self.pages, self.marker, self.sidecar, self.lasted
+        new.pages, new.marker, new.sidecar = self.pages, self.marker, self.sidecar
+        new.lasted, new.arrived = self.lasted, self.arrived
         new.read = new.tells_sidecar = new.settled = new.complete = True
         found = (catalog.same(slot, self.catalog) for slot in self.slots)
         new.slots.extend(slot for slot in found if slot is not None)
@@ -123,9 +145,9 @@ class Listing:
         last = max(keys[-1:] + prefixes[-1:], default="")
         return last > key_in(self.key) and keys == sorted(keys) and prefixes == sorted(prefixes)
 
-    def _add(self, raw: bytes, fact: Fact) -> None:
+    def _add(self, raw: bytes, fact: Fact, asked: float) -> None:
         late = raw <= self._last
-        slot = self.catalog.put(raw, fact, self.at)
+        slot = self.catalog.put(raw, fact, self.at, heard=asked)
         if late:
             if self._members is None:
                 self._members = set(self.slots)

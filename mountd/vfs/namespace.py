@@ -1,8 +1,11 @@
 """Names to nodes: what a name leads to now, asking the store as seldom as `--freshness` allows.
 
-One listing page vouches for a thousand names, so a directory in use is revalidated by listing it, ahead of need; only a
-directory too large for that is asked about name by name. What this mount itself changed counts as known from that
-moment on, and answers to requests that began before it are ignored for that name.
+One listing page vouches for a thousand names, so a directory in use is revalidated by listing it, ahead of need and one
+listing at a time; only a directory too large for that is asked about name by name. What a listing says holds for
+`--freshness` from its end: of a directory whose listing takes L seconds, what is looked at is at most freshness + L old
+(`Listing.span`). Only an `open` of a file is strict: it asks about a name of which nothing was heard within
+`--freshness`. What this mount itself changed counts as known from that moment on, and answers to requests that began
+before it are ignored for that name.
 """
 
 from __future__ import annotations
@@ -12,12 +15,12 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from mountd.errors import MountdError, NotADirectory, NotFound, Unavailable
+from mountd.errors import NotADirectory, NotFound, Unavailable
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, ObjectStore
-from mountd.vfs.catalog import raw_of
+from mountd.vfs.catalog import NEVER, raw_of
 from mountd.vfs.lister import Lister, settled
 from mountd.vfs.names import child_key, is_twin, name_of, plain
-from mountd.vfs.nodes import NEVER, Directory, Entry, File, Node
+from mountd.vfs.nodes import Directory, Entry, File, Node
 from mountd.vfs.sidecar import is_hidden
 from mountd.writeback.parallel import gather
 from mountd.writeback.pending import Pending
@@ -35,6 +38,9 @@ class Missing:
 
 MISSING = Missing()
 NOTHING = Entry()
+
+# Of a directory of more pages nobody waits for a listing who only wants to know of one name.
+WAITED = 20
 
 # What is known of a name: its entry, where it has one, or else its slot in the directory's catalog.
 Known = Entry | int
@@ -76,9 +82,12 @@ class Namespace:
         self._nursery = nursery
         self.lister = Lister(store, nodes, keeper, nursery=nursery, completed=self._reconcile_known)
 
-    async def lookup(self, directory: Directory, name: bytes) -> Node | None:
-        """Return the node that `name` leads to, `None` for nothing. Raises NameTooLong and errors of the store."""
-        known = await self._known(directory, name)
+    async def lookup(self, directory: Directory, name: bytes, *, strictly: bool = False) -> Node | None:
+        """Return the node that `name` leads to, `None` for nothing. Raises NameTooLong and errors of the store.
+
+        `strictly`: what was heard of the name more than `freshness` ago does not count, however long a listing takes.
+        """
+        known = await self._known(directory, name, strictly=strictly)
         return known.node if isinstance(known, Entry) else self.adopt(directory, known)
 
     async def glance(self, directory: Directory, name: bytes) -> Node | None:
@@ -86,21 +95,31 @@ class Namespace:
         known = await self._known(directory, name)
         return known.node if isinstance(known, Entry) else self.shown(directory, name, known)
 
-    async def _known(self, directory: Directory, name: bytes) -> Known:
+    async def _known(self, directory: Directory, name: bytes, *, strictly: bool = False) -> Known:
         child_key(directory.key, name)
         if is_hidden(name):
             return NOTHING
         await self.settled(directory)
-        known = self._fresh(directory, name)
-        return await self._ask(directory, name) if known is None else known
+        known = self._fresh(directory, name, self.freshness if strictly else self.holds(directory))
+        return await self._ask(directory, name, strictly=strictly) if known is None else known
+
+    def holds(self, directory: Directory) -> float:
+        """Return the seconds for which an answer of the store about a name in a directory is taken to hold."""
+        if self.freshness <= 0:
+            return 0.0
+        listing, coming = directory.listing, directory.coming
+        span = listing.span(self.freshness) if listing is not None else 0.0
+        if coming is not None and coming.pages:
+            span = max(span, coming.span(self.freshness))
+        return self.freshness + span
 
     def adopt(self, directory: Directory, slot: int) -> Node:
         """Return the node for a name in the catalog, made to be kept, with the number that the kernel knows."""
         name = directory.catalog.name(slot)
-        checked = directory.catalog.checked[slot]
+        checked, heard = directory.catalog.checked[slot], directory.catalog.heard[slot]
         entry = directory.entry(name)
         entry.node = self._make(directory, name, directory.catalog.fact(slot, directory.key))
-        entry.checked = checked
+        entry.checked, entry.heard = checked, heard
         return entry.node
 
     def shown(self, directory: Directory, name: bytes, slot: int, key: Key | None = None) -> Node:
@@ -110,7 +129,7 @@ class Namespace:
         node = self.keeper.shown(directory, name, fact, self.nodes.numbers.assign(directory, slot))
         if node is None:
             return self.adopt(directory, slot)
-        node.listed_at = catalog.checked[slot]
+        node.listed_at = catalog.heard[slot]
         return node
 
     def _make(self, directory: Directory, name: bytes, fact: Fact) -> Node:
@@ -133,12 +152,15 @@ class Namespace:
             raise NotFound(f"{child_key(directory.key, name)}: no such file or directory")
         return node
 
-    async def current(self, node: Node) -> bool:
-        """Tell whether the node is still what its name leads to, as far as `freshness` demands to know."""
+    async def current(self, node: Node, *, strictly: bool = True) -> bool:
+        """Tell whether the node is still what its name leads to, as far as `freshness` demands to know.
+
+        `strictly`: as `open` promises; else for somebody who only looks.
+        """
         while node.parent is not None and not node.unlinked:
             parent, name = node.parent, node.name
             try:
-                if await self.lookup(parent, name) is node:
+                if await self.lookup(parent, name, strictly=strictly) is node:
                     return True
             except NotADirectory:
                 return False
@@ -152,28 +174,34 @@ class Namespace:
         if node.parent is None:
             return self.freshness
         if node.listed_at is not None:
-            return max(0.0, node.listed_at + self.freshness - trio.current_time())
+            return self._remaining(node.parent, node.listed_at)
         entry = node.parent.entries.get(node.name)
-        return self.remaining(entry) if entry is not None and entry.node is node else 0.0
+        return self._remaining(node.parent, entry.vouched) if entry is not None and entry.node is node else 0.0
 
-    def remaining(self, entry: Entry) -> float:
-        """Return the seconds for which the kernel may rely on an entry."""
-        return max(0.0, entry.checked + self.freshness - trio.current_time())
+    def _remaining(self, directory: Directory, heard: float) -> float:
+        """Return the seconds for which the kernel may rely on what was heard of a name then."""
+        return max(0.0, heard + self.holds(directory) - trio.current_time())
 
     def absent_for(self, directory: Directory, name: bytes) -> float:
         """Return the seconds for which the kernel may take it that `name` does not exist."""
         entry = directory.entries.get(name)
         if entry is not None:
-            return self.remaining(entry) if entry.node is None else 0.0
-        listing = directory.listing
-        return max(0.0, listing.at + self.freshness - trio.current_time()) if listing is not None else 0.0
+            return self._remaining(directory, entry.vouched) if entry.node is None else 0.0
+        return self._remaining(directory, directory.listing.at) if directory.listing is not None else 0.0
+
+    def absent_since(self, directory: Directory, name: bytes) -> float:
+        """Return since when it is known that a name, looked up just now, leads to nothing; NEVER where that is not."""
+        entry = directory.entries.get(name)
+        if entry is not None:
+            return entry.vouched if entry.node is None else NEVER
+        return directory.listing.at if directory.listing is not None else NEVER
 
     def expire(self, directory: Directory, name: bytes) -> None:
         """Have the store asked about a name at the next use."""
-        directory.entry(name).checked = NEVER
+        directory.entry(name).doubt()
         slot = directory.catalog.find(name)
         if slot is not None:
-            directory.catalog.checked[slot] = NEVER
+            directory.catalog.doubt(slot)
         directory.listing = directory.coming = None
 
     def expire_key(self, key: Key) -> None:
@@ -190,78 +218,89 @@ class Namespace:
         """Wait until no directory above is being renamed."""
         await settled(directory)
 
-    def _fresh(self, directory: Directory, name: bytes) -> Known | None:
-        """Return what is known well enough, or `None`."""
+    def _fresh(self, directory: Directory, name: bytes, holds: float) -> Known | None:
+        """Return what is known well enough, not heard more than `holds` seconds ago, or `None`."""
         now = trio.current_time()
+        directory.used += 1
+        self._ahead_of_need(directory, now)
         entry = directory.entries.get(name)
-        if entry is not None and (self._is_ours(directory, name, entry.node) or entry.checked + self.freshness > now):
-            self._ahead_of_need(directory, now)
+        if entry is not None and (entry.vouched + holds > now or self._is_ours(directory, name, entry.node)):
             return entry
         catalog, listing = directory.catalog, directory.listing
         slot = catalog.find(name)
-        if slot is not None and catalog.checked[slot] + self.freshness > now:
-            directory.used += 1
-            self._ahead_of_need(directory, now)
+        if slot is not None and catalog.heard[slot] + holds > now:
             return slot if entry is None else self._reconcile_slot(directory, name, slot)
-        if slot is None and listing is not None and listing.at + self.freshness > now:
-            directory.used += 1
-            self._ahead_of_need(directory, now)
+        if slot is None and listing is not None and listing.at + holds > now:
             return NOTHING if entry is None else self._reconcile(directory, name, MISSING, listing.at)
         return None
 
     def _ahead_of_need(self, directory: Directory, now: float) -> None:
-        """Renew the listing of a directory in use before it is too old, so that nobody has to wait for it."""
+        """Renew the listing of a directory in use before it is too old, so that nobody has to wait for it.
+
+        In use: at least two answers for each request that the listing costs.
+        """
         listing = directory.listing
-        if listing is None or math.isinf(self.freshness) or listing.at + self.freshness / 2 > now:
+        if listing is None or directory.used < 2 * listing.pages or math.isinf(self.freshness) or self.freshness <= 0:
             return
-        # Used by more than a passer-by, and small enough that asking again and again is a small load.
-        coming = directory.coming
-        if directory.used >= 2 and listing.pages <= 10 and not (coming is not None and coming.lock.locked()):
+        span = listing.span(self.freshness)
+        renewed = listing.at + max(self.freshness * 0.75, span + self.freshness / 2)
+        if renewed <= now < listing.at + span + self.freshness:
             directory.used = 0
-            self._nursery.start_soon(self._renew, directory)
+            self.lister.renew(directory, newer_than=listing.at)
 
-    async def _renew(self, directory: Directory) -> None:
-        try:
-            await self.lister.whole(directory, newer_than=trio.current_time() - self.freshness / 2)
-        except MountdError:
-            return  # whoever needs the listing will ask again and get the error
-
-    async def _ask(self, directory: Directory, name: bytes) -> Known:
+    async def _ask(self, directory: Directory, name: bytes, *, strictly: bool) -> Known:
         started = trio.current_time()
         try:
-            return await self._ask_store(directory, name)
+            return await self._ask_store(directory, name, strictly=strictly)
         except Unavailable:
             kept = self._pending.latest(child_key(directory.key, name))
             if kept is None or kept.leaves == ABSENT:
                 raise
             return self._reconcile(directory, name, kept.info, started)
 
-    async def _ask_store(self, directory: Directory, name: bytes) -> Known:
-        listing = directory.listing
-        pages = self.lister.pages(directory)
+    async def _ask_store(self, directory: Directory, name: bytes, *, strictly: bool) -> Known:
+        asked = trio.current_time()
+        holds = self.freshness if strictly else self.holds(directory)
+        pages, listing = self.lister.pages(directory), directory.listing
         # A listing that takes longer than it holds would be asked for again and again.
-        holds = listing is None or listing.lasted < self.freshness
-        if self.freshness > 0 and holds and worth_listing(pages, directory.probes):
-            # The first page of an unknown directory says whether it is small; if not, single names are asked for.
-            limit = 2 * pages or 1
-            newer_than = trio.current_time() - self.freshness
-            listing = await self.lister.whole(directory, newer_than=newer_than, limit=limit)
-            slot = directory.catalog.find(name)
-            if slot is not None and (listing is not None or self._is_fresh(directory, slot)):
-                return self._reconcile_slot(directory, name, slot)
-            if listing is not None:
-                return self._reconcile(directory, name, MISSING, listing.at)
+        lasting = not strictly or listing is None or listing.lasted < self.freshness
+        if self.freshness > 0 and lasting and worth_listing(pages, directory.probes):
+            if pages <= WAITED:
+                # The first page of an unknown directory says whether it is small; if not, single names are asked for.
+                found = await self._list_for(directory, name, newer_than=asked - holds, limit=2 * pages or 1)
+                if found is not None:
+                    return found
+            else:
+                self.lister.renew(directory, newer_than=asked - holds)
         directory.probes += 1
         started = trio.current_time()
         fact = await self._probe(directory, name)
         return self._reconcile(directory, name, fact, started)
 
-    def _is_fresh(self, directory: Directory, slot: int) -> bool:
-        return directory.catalog.checked[slot] + self.freshness > trio.current_time()
+    async def _list_for(self, directory: Directory, name: bytes, *, newer_than: float, limit: int) -> Known | None:
+        """List a directory as far as that tells of a name; `None` when it takes more than `limit` pages."""
+
+        def heard() -> bool:
+            slot = directory.catalog.find(name)
+            return slot is not None and directory.catalog.heard[slot] > newer_than
+
+        listing = await self.lister.whole(directory, newer_than=newer_than, limit=limit, enough=heard)
+        slot = directory.catalog.find(name)
+        if slot is not None and (listing is not None or heard()):
+            return self._reconcile_slot(directory, name, slot)
+        return self._reconcile(directory, name, MISSING, listing.at) if listing is not None else None
 
     async def _probe(self, directory: Directory, name: bytes) -> Fact | Missing:
-        """Ask whether a name is an object, a directory or nothing, and what is said of it: all requests at once."""
+        """Ask whether a name is an object, a directory or nothing, and what is said of it: all requests at once.
+
+        Of what was an object when it was last heard of, whether it is a directory is asked only where it is none now.
+        """
         key = child_key(directory.key, name)
+        entry, slot = directory.entries.get(name), directory.catalog.find(name)
+        known = entry.node if entry is not None else None
+        was_object = isinstance(known, File) or (
+            known is None and slot is not None and not directory.catalog.is_folder(slot)
+        )
         found: list[ObjectInfo] = []
         below: list[bool] = []
 
@@ -276,18 +315,23 @@ class Namespace:
             below.append(bool(page.objects or page.prefixes))
 
         async def load_attributes() -> None:
-            await self.keeper.load_name(directory, name, newer_than=trio.current_time() - self.freshness)
+            await self.keeper.load_name(directory, name, newer_than=trio.current_time() - self.holds(directory))
 
-        await gather(*([] if is_twin(name) else [stat]), list_below, load_attributes)
+        if was_object:
+            await gather(stat, load_attributes)
+        else:
+            await gather(*([] if is_twin(name) else [stat]), list_below, load_attributes)
         if found:
             return found[0]
+        if was_object:
+            await list_below()
         return None if any(below) else MISSING
 
     async def listed(self, directory: Directory) -> Listing:
         """Return a listing no older than `freshness`, of which the first page is there."""
         await self.settled(directory)
         directory.used += 1
-        return await self.lister.begun(directory, newer_than=trio.current_time() - self.freshness)
+        return await self.lister.begun(directory, newer_than=trio.current_time() - self.holds(directory))
 
     def _reconcile_known(self, directory: Directory, listing: Listing) -> None:
         for name, entry in list(directory.entries.items()):
@@ -301,10 +345,13 @@ class Namespace:
 
     def _reconcile_slot(self, directory: Directory, name: bytes, slot: int) -> Known:
         catalog = directory.catalog
-        return self._reconcile(directory, name, catalog.fact(slot, directory.key), catalog.checked[slot])
+        fact, heard = catalog.fact(slot, directory.key), catalog.heard[slot]
+        return self._reconcile(directory, name, fact, catalog.checked[slot], heard=heard)
 
-    def _reconcile(self, directory: Directory, name: bytes, fact: Fact | Missing, at: float) -> Known:
-        """Bring what is known of a name in line with what the store said in answer to a request that began at `at`."""
+    def _reconcile(
+        self, directory: Directory, name: bytes, fact: Fact | Missing, at: float, *, heard: float = NEVER
+    ) -> Known:
+        """Bring what is known of a name in line with what the store said in a listing or answer that began at `at`."""
         entry = directory.entries.get(name)
         if entry is None:
             if not isinstance(fact, Missing) and not is_twin(name):
@@ -322,7 +369,7 @@ class Namespace:
         elif not (isinstance(entry.node, File) and self.keeper.same(entry.node, directory, name, fact)):
             self._lose(entry.node, directory, name)
             entry.node = self._make(directory, name, fact)
-        entry.checked = at
+        entry.checked, entry.heard = at, heard
         return entry
 
     def _catalogued(self, directory: Directory, name: bytes, fact: Fact, at: float) -> int:

@@ -81,6 +81,9 @@ class NativeKeeper(Keeper):
         """The directory has just been listed: look again at what is known in it."""
         await self._look(directory, [directory, *directory.nodes()])
 
+    def made(self, directory: Directory) -> None:
+        """There are no sidecars."""
+
     async def load(self, directory: Directory) -> None:
         """Look again at a directory."""
         await self._look(directory, [directory])

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NewType
 import trio
 
 from mountd.objects.interface import Key, ObjectInfo
-from mountd.vfs.catalog import Catalog, raw_of
+from mountd.vfs.catalog import NEVER, Catalog, raw_of
 from mountd.vfs.names import child_key, plain
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 Ino = NewType("Ino", int)
 ROOT = Ino(1)
-NEVER = float("-inf")
 
 
 @dataclass(slots=True)
@@ -195,13 +194,24 @@ class Entry:
     """A name in a directory. `node` is `None` where the store said that there is nothing.
 
     Attributes:
-        checked: when, on the monotonic clock, the request began that last vouched for this.
+        checked: when, on the monotonic clock, the listing or single request began that last vouched for this.
+        heard: when the request for the very page of that listing began.
         changed: when this mount last finished a change of it; answers to earlier requests do not count.
     """
 
     node: Node | None = None
     checked: float = NEVER
     changed: float = NEVER
+    heard: float = NEVER
+
+    @property
+    def vouched(self) -> float:
+        """When the request began, or the change of ours was done, since which this is known."""
+        return max(self.checked, self.heard)
+
+    def doubt(self) -> None:
+        """Nothing vouches for this any more."""
+        self.checked = self.heard = NEVER
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -276,9 +286,9 @@ class Directory(Node):
             if slot is not None:
                 self.catalog.drop(slot)
         elif isinstance(node, Directory):
-            self.catalog.put(raw + b"/", None, entry.checked)
+            self.catalog.put(raw + b"/", None, entry.checked, heard=entry.heard)
         elif isinstance(node, File) and (info := node.info_at(self, name)) is not None:
-            self.catalog.put(raw, info, entry.checked)
+            self.catalog.put(raw, info, entry.checked, heard=entry.heard)
 
     def nodes(self) -> Iterator[Node]:
         """Yield the nodes of all entries."""

@@ -124,21 +124,21 @@ class Renames:
             return
         if isinstance(node, Directory):
             self._changes.require_deleting(source[1])
-            await self._check_directory_target(node, target[0], replaced)
+            hidden = await self._check_directory_target(node, target[0], replaced)
             if isinstance(replaced, Directory):
-                await self._changes.remove_hidden(replaced)
+                await self._changes.remove_hidden(replaced, hidden)
             await self._rename_directory(node, target)
         elif isinstance(node, File):
             if isinstance(replaced, Directory):
                 raise IsADirectory(f"{target[1]!r} is a directory")
             await self._rename_file(node, source, target, replaced if isinstance(replaced, File) else None)
 
-    async def _check_directory_target(self, node: Directory, into: Directory, replaced: Node | None) -> None:
+    async def _check_directory_target(self, node: Directory, into: Directory, replaced: Node | None) -> list[Key]:
+        """Raise why the directory cannot be moved there; return mountd's own objects in what it replaces."""
         self._check_not_into_itself(node, into)
         if isinstance(replaced, File):
             raise NotADirectory(f"{replaced.name!r} is not a directory")
-        if isinstance(replaced, Directory):
-            await self._changes.require_empty(replaced)
+        return await self._changes.require_empty(replaced) if isinstance(replaced, Directory) else []
 
     def _check_not_into_itself(self, node: Directory, into: Directory) -> None:
         above: Directory | None = into
