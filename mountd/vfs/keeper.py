@@ -21,6 +21,8 @@ from mountd.vfs.names import child_key, component, name_of
 from mountd.vfs.nodes import Directory, File, Ino, Node, OtherName
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mountd.failures import FailureLog
     from mountd.vfs.attributes import AttributeStore, Sidecar
     from mountd.vfs.sidecar import Record
@@ -179,6 +181,12 @@ class Keeper:
             known = node.attributes
             known.atime_ns = known.mtime_ns = known.ctime_ns = self.remembered(info)
         return node
+
+    async def ahead(self, directory: Directory, names: Iterable[bytes]) -> None:
+        """These are about to be shown: there is time to find out what is said of them."""
+
+    def shown_all(self) -> None:
+        """Nothing that was found out by `ahead` is needed any more."""
 
     def same(self, node: File, directory: Directory, name: bytes, info: ObjectInfo) -> bool:
         """Tell whether the node still stands for what is under one of its names."""
