@@ -187,14 +187,27 @@ class Namespace:
         entry = directory.entries.get(name)
         if entry is not None:
             return self._remaining(directory, entry.vouched) if entry.node is None else 0.0
-        return self._remaining(directory, directory.listing.at) if directory.listing is not None else 0.0
+        return self._remaining(directory, self._unlisted_at(directory, name))
 
     def absent_since(self, directory: Directory, name: bytes) -> float:
         """Return since when it is known that a name, looked up just now, leads to nothing; NEVER where that is not."""
         entry = directory.entries.get(name)
         if entry is not None:
             return entry.vouched if entry.node is None else NEVER
-        return directory.listing.at if directory.listing is not None else NEVER
+        return self._unlisted_at(directory, name)
+
+    def _unlisted_at(self, directory: Directory, name: bytes) -> float:
+        """Return when a listing was asked that does not have a name; of the one under way as far as it has come.
+
+        Where a service lists in no order, only a complete listing says what is not there.
+        """
+        listing, coming = directory.listing, directory.coming
+        if listing is None:
+            return NEVER
+        raw = raw_of(plain(name))
+        if coming is None or not listing.orderly or coming.at <= listing.at:
+            return listing.absent_at(raw)
+        return max(listing.absent_at(raw), coming.absent_at(raw))
 
     def expire(self, directory: Directory, name: bytes) -> None:
         """Have the store asked about a name at the next use."""
@@ -230,8 +243,8 @@ class Namespace:
         slot = catalog.find(name)
         if slot is not None and catalog.heard[slot] + holds > now:
             return slot if entry is None else self._reconcile_slot(directory, name, slot)
-        if slot is None and listing is not None and listing.at + holds > now:
-            return NOTHING if entry is None else self._reconcile(directory, name, MISSING, listing.at)
+        if slot is None and listing is not None and (heard := self._unlisted_at(directory, name)) + holds > now:
+            return NOTHING if entry is None else self._reconcile(directory, name, MISSING, listing.at, heard=heard)
         return None
 
     def _ahead_of_need(self, directory: Directory, now: float) -> None:
