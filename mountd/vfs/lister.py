@@ -113,8 +113,11 @@ class Lister:
             if other is not None:  # it never is without a limit
                 listing.absorb(other)
             return
-        started = trio.current_time()
-        page = await self._store.list_page(listing.key, cursor=listing.cursor)
+        started = listing.asked = trio.current_time()
+        try:
+            page = await self._store.list_page(listing.key, cursor=listing.cursor)
+        finally:
+            listing.asked = None
         listing.arrived = trio.current_time()
         listing.lasted += listing.arrived - started
         if directory.is_moving or listing.key != directory.key:

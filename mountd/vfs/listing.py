@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from mountd.vfs.catalog import Catalog, Fact
 
 
+# `ls -l` takes a second or two for ten thousand names, and looks at them again right afterwards.
+READERS = 5
+
+
 class Listing:
     """What a listing that began at `at` has shown so far.
 
@@ -40,7 +44,7 @@ class Listing:
         tells_sidecar: whether that is known to be there or not; `settled`: whether it has been looked at.
         end: the catalog's end at completion: what is made later is not in the listing.
         lasted: seconds that the service took for it.
-        arrived: when the last page came.
+        arrived: when the last page came; `asked`: when the one was asked for that has not come yet.
     """
 
     def __init__(self, key: Key, catalog: Catalog, at: float) -> None:
@@ -55,6 +59,7 @@ class Listing:
         self.marker = not key
         self.lasted = 0.0
         self.arrived = at
+        self.asked: float | None = None
         self.lock = trio.Lock()
         self.orderly = True
         self._ends: list[tuple[bytes, float]] = []  # of each page: the last name so far, and when it was asked for
@@ -71,11 +76,14 @@ class Listing:
         return new
 
     def span(self, freshness: float) -> float:
-        """Return the seconds for which the listing went on so far; of what readers took, at most `freshness`.
+        """Return the seconds for which the listing went on so far.
 
-        For so much longer than `freshness` what it says holds: a page is not old before the last one has come.
+        For so much longer than `freshness` what it says holds: a page is not old before the last one has come. What
+        readers took between the pages counts up to `READERS` times `freshness`.
         """
-        return min(self.arrived - self.at, self.lasted + freshness)
+        waiting = trio.current_time() - self.asked if self.asked is not None else 0.0
+        elapsed = self.arrived - self.at if self.asked is None else trio.current_time() - self.at
+        return min(elapsed, self.lasted + waiting + READERS * freshness)
 
     def add(self, page: ListPage, *, asked: float) -> Sequence[int]:
         """Take over a page, asked for at `asked`, and return the slots that are new.

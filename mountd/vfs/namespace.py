@@ -173,10 +173,19 @@ class Namespace:
         """Return the seconds for which the kernel may take node and name as they are."""
         if node.parent is None:
             return self.freshness
-        if node.listed_at is not None:
-            return self._remaining(node.parent, node.listed_at)
-        entry = node.parent.entries.get(node.name)
-        return self._remaining(node.parent, entry.vouched) if entry is not None and entry.node is node else 0.0
+        heard = node.listed_at
+        if heard is None:
+            entry = node.parent.entries.get(node.name)
+            if entry is None or entry.node is not node:
+                return 0.0
+            heard = entry.vouched
+        remaining = self._remaining(node.parent, heard)
+        if not isinstance(node, Directory) or not 0 < self.freshness < math.inf:
+            return remaining
+        # A directory in use is met again and again on the way to what is in it. The kernel asks early enough for the
+        # listing to be renewed in the background.
+        early = self.holds(node.parent) - self._renewed_after(node.parent)
+        return remaining - early if remaining > early else remaining
 
     def _remaining(self, directory: Directory, heard: float) -> float:
         """Return the seconds for which the kernel may rely on what was heard of a name then."""
@@ -234,32 +243,40 @@ class Namespace:
     def _fresh(self, directory: Directory, name: bytes, holds: float) -> Known | None:
         """Return what is known well enough, not heard more than `holds` seconds ago, or `None`."""
         now = trio.current_time()
-        directory.used += 1
-        self._ahead_of_need(directory, now)
+        known = self._heard_since(directory, name, now - holds)
+        if known is not None:
+            directory.used += 1
+            self._ahead_of_need(directory, now)
+        return known
+
+    def _heard_since(self, directory: Directory, name: bytes, since: float) -> Known | None:
         entry = directory.entries.get(name)
-        if entry is not None and (entry.vouched + holds > now or self._is_ours(directory, name, entry.node)):
+        if entry is not None and (entry.vouched > since or self._is_ours(directory, name, entry.node)):
             return entry
         catalog, listing = directory.catalog, directory.listing
         slot = catalog.find(name)
-        if slot is not None and catalog.heard[slot] + holds > now:
+        if slot is not None and catalog.heard[slot] > since:
             return slot if entry is None else self._reconcile_slot(directory, name, slot)
-        if slot is None and listing is not None and (heard := self._unlisted_at(directory, name)) + holds > now:
+        if slot is None and listing is not None and (heard := self._unlisted_at(directory, name)) > since:
             return NOTHING if entry is None else self._reconcile(directory, name, MISSING, listing.at, heard=heard)
         return None
 
     def _ahead_of_need(self, directory: Directory, now: float) -> None:
         """Renew the listing of a directory in use before it is too old, so that nobody has to wait for it.
 
-        In use: at least two answers for each request that the listing costs.
+        In use: about two answers for each request that the listing costs, the one now included.
         """
         listing = directory.listing
-        if listing is None or directory.used < 2 * listing.pages or math.isinf(self.freshness) or self.freshness <= 0:
+        if listing is None or directory.used < 2 * listing.pages - 1 or not 0 < self.freshness < math.inf:
             return
-        span = listing.span(self.freshness)
-        renewed = listing.at + max(self.freshness * 0.75, span + self.freshness / 2)
-        if renewed <= now < listing.at + span + self.freshness:
+        if listing.at + self._renewed_after(directory) <= now:
             directory.used = 0
             self.lister.renew(directory, newer_than=listing.at)
+
+    def _renewed_after(self, directory: Directory) -> float:
+        """Return the seconds after which the listing of a directory that is in use is renewed: less than it holds."""
+        span = self.holds(directory) - self.freshness
+        return max(self.freshness * 0.75, span + self.freshness / 2)
 
     async def _ask(self, directory: Directory, name: bytes, *, strictly: bool) -> Known:
         started = trio.current_time()
