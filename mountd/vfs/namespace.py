@@ -253,12 +253,12 @@ class Namespace:
         entry = directory.entries.get(name)
         if entry is not None and (entry.vouched > since or self._is_ours(directory, name, entry.node)):
             return entry
-        catalog, listing = directory.catalog, directory.listing
+        catalog = directory.catalog
         slot = catalog.find(name)
         if slot is not None and catalog.heard[slot] > since:
             return slot if entry is None else self._reconcile_slot(directory, name, slot)
-        if slot is None and listing is not None and (heard := self._unlisted_at(directory, name)) > since:
-            return NOTHING if entry is None else self._reconcile(directory, name, MISSING, listing.at, heard=heard)
+        if slot is None and (heard := self._unlisted_at(directory, name)) > since:
+            return NOTHING if entry is None else self._reconcile(directory, name, MISSING, heard)
         return None
 
     def _ahead_of_need(self, directory: Directory, now: float) -> None:
@@ -369,7 +369,7 @@ class Namespace:
             if slot is not None:
                 self._reconcile_slot(directory, name, slot)
             else:
-                self._reconcile(directory, name, MISSING, listing.at)
+                self._reconcile(directory, name, MISSING, listing.absent_at(raw_of(plain(name))))
             if entry.node is None and entry.changed < listing.at:
                 del directory.entries[name]  # the listing says so as well
 
@@ -381,13 +381,17 @@ class Namespace:
     def _reconcile(
         self, directory: Directory, name: bytes, fact: Fact | Missing, at: float, *, heard: float = NEVER
     ) -> Known:
-        """Bring what is known of a name in line with what the store said in a listing or answer that began at `at`."""
+        """Bring what is known of a name in line with what the store said in a listing or answer that began at `at`.
+
+        `heard`: when the page of the listing was asked for that said so, which is what counts.
+        """
+        asked = max(at, heard)
         entry = directory.entries.get(name)
         if entry is None:
             if not isinstance(fact, Missing) and not is_twin(name):
-                return self._catalogued(directory, name, fact, at)
+                return self._catalogued(directory, name, fact, at, heard=heard)
             entry = directory.entry(name)
-        if entry.changed >= at or entry.checked >= at or self._is_ours(directory, name, entry.node):
+        if entry.changed >= asked or entry.vouched >= asked or self._is_ours(directory, name, entry.node):
             return entry
         if isinstance(fact, Missing):
             self._lose(entry.node, directory, name)
@@ -402,13 +406,13 @@ class Namespace:
         entry.checked, entry.heard = at, heard
         return entry
 
-    def _catalogued(self, directory: Directory, name: bytes, fact: Fact, at: float) -> int:
+    def _catalogued(self, directory: Directory, name: bytes, fact: Fact, at: float, *, heard: float) -> int:
         catalog = directory.catalog
         known = catalog.find(name)
         if known is not None and catalog.checked[known] < at and catalog.is_folder(known) != (fact is None):
             catalog.drop(known)  # an object where there was a directory, or the other way round
         raw = raw_of(plain(name))
-        return catalog.put(raw + b"/" if fact is None else raw, fact, at)
+        return catalog.put(raw + b"/" if fact is None else raw, fact, at, heard=heard)
 
     def _lose(self, node: Node | None, directory: Directory, name: bytes) -> None:
         """The name leads elsewhere by now. A file with other names lives on under those."""

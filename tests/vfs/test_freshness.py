@@ -252,6 +252,25 @@ async def test_many_who_need_a_directory_that_is_too_old_share_one_listing(mount
         assert shell.other.most == 1
 
 
+async def test_a_page_that_was_asked_for_after_a_change_of_ours_tells_what_became_of_it(mount, jumping_clock):
+    """Though the listing began before: others replaced, removed and made anew what this mount had changed."""
+    async with large(mount) as shell, trio.open_nursery() as nursery:
+        await shell.listdir("d")
+        await trio.sleep(10)
+        nursery.start_soon(shell.listdir, "d")
+        await trio.sleep(0.4)  # its second page is under way
+        await shell.write("d/55", b"ours")
+        await shell.write("d/zz", b"ours")
+        await shell.unlink("d/66")
+        await shell.put("d/55", b"theirs")
+        await shell.other.delete(Key("d/zz"))
+        await shell.put("d/66", b"theirs, too")
+        await trio.sleep(3.2)
+        assert await shell.read("d/55") == b"theirs"
+        assert not await shell.exists("d/zz")
+        assert (await shell.node("d/66")).size == 11
+
+
 async def test_a_directory_that_was_made_here_needs_no_listing(mount):
     """Names that are not there, files that come and go, one page before it is removed. [made-known]"""
     async with mount(freshness=60) as shell:
