@@ -77,9 +77,8 @@ class Keeper:
 
     async def refresh(self, directory: Directory, found: ObjectInfo | None, *, at: float) -> None:
         """Take over what a listing has shown of the directory's sidecar."""
-        before = self.sidecar(directory).names
-        if await self.attributes.refresh(self.sidecar(directory), found, at=at):
-            self._redress(directory, before)
+        await self.attributes.refresh(self.sidecar(directory), found, at=at)
+        self._redress(directory)
 
     def made(self, directory: Directory) -> None:
         """This mount has just made the directory: nothing is said of anything in it."""
@@ -87,17 +86,21 @@ class Keeper:
 
     async def load(self, directory: Directory) -> None:
         """Read the directory's sidecar anew."""
-        before = self.sidecar(directory).names
-        if await self.attributes.load(self.sidecar(directory)):
-            self._redress(directory, before)
+        await self.attributes.load(self.sidecar(directory))
+        self._redress(directory)
 
     async def load_name(self, directory: Directory, name: bytes, *, newer_than: float) -> None:
         """Make sure that what is known of a name in a directory is newer than that."""
         if self.sidecar(directory).checked <= newer_than:
             await self.load(directory)
 
-    def _redress(self, directory: Directory, before: dict[str, Record]) -> None:
-        now = self.sidecar(directory).names
+    def _redress(self, directory: Directory) -> None:
+        """Give nodes what the sidecar says of them by now, whoever has read or stored it."""
+        state = self.sidecar(directory)
+        before, now = state.shown, state.names
+        if before is now:
+            return
+        state.shown = now
         for name in before.keys() | now.keys():
             if before.get(name, {}).get("kind") != now.get(name, {}).get("kind"):
                 changed = name_of(name)
