@@ -136,6 +136,7 @@ class Operations(pyfuse3.Operations):
 
     @reply
     async def getxattr(self, inode: int, name: bytes, ctx: Any) -> bytes:
+        self._fs.metadata.require_kept(name)  # before a node is made to be looked at
         return await self._fs.metadata.get_xattr(self._fs.glimpse(inode), name)
 
     @reply

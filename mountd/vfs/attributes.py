@@ -42,13 +42,27 @@ class Sidecar:
         left: whether changes are from an earlier daemon, which may have died while the directory was removed.
         writing: cancels the request that is to store it, while there is one.
         pending: changes that the store lacks: a record, or `None` for a name that needs none.
+        shown: the `names` that nodes were last given; what storing a sidecar has merged in comes to them later.
     """
 
-    __slots__ = ("__weakref__", "checked", "damaged", "key", "left", "lock", "names", "pending", "version", "writing")
+    __slots__ = (
+        "__weakref__",
+        "checked",
+        "damaged",
+        "key",
+        "left",
+        "lock",
+        "names",
+        "pending",
+        "shown",
+        "version",
+        "writing",
+    )
 
     def __init__(self, directory: Key) -> None:
         self.key = format_.key_in(directory)
         self.names: dict[str, Record] = {}
+        self.shown = self.names
         self.version = ABSENT
         self.checked = float("-inf")
         self.damaged = False
@@ -133,7 +147,7 @@ class AttributeStore:
         try:
             chunk = await self._store.read_range(state.key, 0, format_.MAX_SIZE)
         except NotFound:
-            names: dict[str, Record] = {}
+            names: dict[str, Record] = state.names if state.version == ABSENT else {}
             version = ABSENT
             state.damaged = False
         else:

@@ -21,6 +21,8 @@ from mountd.vfs.names import child_key, component, name_of
 from mountd.vfs.nodes import Directory, File, Ino, Node, OtherName
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mountd.failures import FailureLog
     from mountd.vfs.attributes import AttributeStore, Sidecar
     from mountd.vfs.sidecar import Record
@@ -75,9 +77,8 @@ class Keeper:
 
     async def refresh(self, directory: Directory, found: ObjectInfo | None, *, at: float) -> None:
         """Take over what a listing has shown of the directory's sidecar."""
-        before = self.sidecar(directory).names
-        if await self.attributes.refresh(self.sidecar(directory), found, at=at):
-            self._redress(directory, before)
+        await self.attributes.refresh(self.sidecar(directory), found, at=at)
+        self._redress(directory)
 
     def made(self, directory: Directory) -> None:
         """This mount has just made the directory: nothing is said of anything in it."""
@@ -85,17 +86,21 @@ class Keeper:
 
     async def load(self, directory: Directory) -> None:
         """Read the directory's sidecar anew."""
-        before = self.sidecar(directory).names
-        if await self.attributes.load(self.sidecar(directory)):
-            self._redress(directory, before)
+        await self.attributes.load(self.sidecar(directory))
+        self._redress(directory)
 
     async def load_name(self, directory: Directory, name: bytes, *, newer_than: float) -> None:
         """Make sure that what is known of a name in a directory is newer than that."""
         if self.sidecar(directory).checked <= newer_than:
             await self.load(directory)
 
-    def _redress(self, directory: Directory, before: dict[str, Record]) -> None:
-        now = self.sidecar(directory).names
+    def _redress(self, directory: Directory) -> None:
+        """Give nodes what the sidecar says of them by now, whoever has read or stored it."""
+        state = self.sidecar(directory)
+        before, now = state.shown, state.names
+        if before is now:
+            return
+        state.shown = now
         for name in before.keys() | now.keys():
             if before.get(name, {}).get("kind") != now.get(name, {}).get("kind"):
                 changed = name_of(name)
@@ -179,6 +184,12 @@ class Keeper:
             known = node.attributes
             known.atime_ns = known.mtime_ns = known.ctime_ns = self.remembered(info)
         return node
+
+    async def ahead(self, directory: Directory, names: Iterable[bytes]) -> None:
+        """These are about to be shown: there is time to find out what is said of them."""
+
+    def shown_all(self) -> None:
+        """Nothing that was found out by `ahead` is needed any more."""
 
     def same(self, node: File, directory: Directory, name: bytes, info: ObjectInfo) -> bool:
         """Tell whether the node still stands for what is under one of its names."""

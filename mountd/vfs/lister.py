@@ -113,8 +113,11 @@ class Lister:
             if other is not None:  # it never is without a limit
                 listing.absorb(other)
             return
-        started = trio.current_time()
-        page = await self._store.list_page(listing.key, cursor=listing.cursor)
+        started = listing.asked = trio.current_time()
+        try:
+            page = await self._store.list_page(listing.key, cursor=listing.cursor)
+        finally:
+            listing.asked = None
         listing.arrived = trio.current_time()
         listing.lasted += listing.arrived - started
         if directory.is_moving or listing.key != directory.key:
@@ -123,8 +126,8 @@ class Lister:
             own = directory.entries.get(listing.catalog.name(slot)) if directory.entries else None
             if own is not None:
                 directory.unlisted.discard(own.node)
-                if own.node is None and own.changed >= listing.at:
-                    listing.catalog.drop(slot)  # removed here since the listing began
+                if own.node is None and own.changed >= started:
+                    listing.catalog.drop(slot)  # removed here since the page was asked for
 
     async def _settle(self, directory: Directory, listing: Listing) -> None:
         """Know the attributes of what is in the directory before anybody is told of it."""

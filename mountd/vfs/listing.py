@@ -7,12 +7,14 @@ repeat a name on several pages, or list out of order: no name is in a listing tw
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import trio
 
 from mountd.errors import StoreFailure
+from mountd.vfs.catalog import NEVER
 from mountd.vfs.names import name_of
 from mountd.vfs.sidecar import is_hidden, key_in
 
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from mountd.vfs.catalog import Catalog, Fact
 
 
+# `ls -l` takes a second or two for ten thousand names, and looks at them again right afterwards.
+READERS = 5
+
+
 class Listing:
     """What a listing that began at `at` has shown so far.
 
@@ -31,13 +37,14 @@ class Listing:
         pages, cursor: how many pages there are, and what continues them.
         last_page: where in `slots` the last page begins.
         read: whether all pages are there; `complete`: whether that has been taken over by the directory, too.
+        orderly: whether no name has come after a greater one.
         finishing: whether the rest is being read in the background.
         marker: whether the directory has one.
         sidecar: the object with the attributes of what is in the directory.
         tells_sidecar: whether that is known to be there or not; `settled`: whether it has been looked at.
         end: the catalog's end at completion: what is made later is not in the listing.
         lasted: seconds that the service took for it.
-        arrived: when the last page came.
+        arrived: when the last page came; `asked`: when the one was asked for that has not come yet.
     """
 
     def __init__(self, key: Key, catalog: Catalog, at: float) -> None:
@@ -52,7 +59,10 @@ class Listing:
         self.marker = not key
         self.lasted = 0.0
         self.arrived = at
+        self.asked: float | None = None
         self.lock = trio.Lock()
+        self.orderly = True
+        self._ends: list[tuple[bytes, float]] = []  # of each page: the last name so far, and when it was asked for
         self._cursors: set[str] = set()
         self._last = b""
         self._members: set[int] | None = None  # kept once the service is known to list out of order
@@ -66,11 +76,14 @@ class Listing:
         return new
 
     def span(self, freshness: float) -> float:
-        """Return the seconds for which the listing went on so far; of what readers took, at most `freshness`.
+        """Return the seconds for which the listing went on so far.
 
-        For so much longer than `freshness` what it says holds: a page is not old before the last one has come.
+        For so much longer than `freshness` what it says holds: a page is not old before the last one has come. What
+        readers took between the pages counts up to `READERS` times `freshness`.
         """
-        return min(self.arrived - self.at, self.lasted + freshness)
+        waiting = trio.current_time() - self.asked if self.asked is not None else 0.0
+        elapsed = self.arrived - self.at if self.asked is None else trio.current_time() - self.at
+        return min(elapsed, self.lasted + waiting + READERS * freshness)
 
     def add(self, page: ListPage, *, asked: float) -> Sequence[int]:
         """Take over a page, asked for at `asked`, and return the slots that are new.
@@ -82,10 +95,20 @@ class Listing:
         self.last_page = len(self.slots)
         for raw, fact in sorted(self._named(page), key=itemgetter(0)):
             self._add(raw, fact, asked)
+        self._ends.append((self._last, asked))
         # The sidecar's name is the smallest but for few. Where an orderly page has gone past it, it is not there.
         if self.pages == 1:
             self.tells_sidecar = self.read or self.sidecar is not None or self._passed(page)
         return self.slots[self.last_page :]
+
+    def absent_at(self, raw: bytes) -> float:
+        """Return when the page was asked for that would have a name, NEVER as long as that has not come."""
+        if not self.complete and (not self.orderly or self._last < raw + b"/"):
+            return NEVER
+        if not self.orderly or not self._ends:
+            return self.at
+        page = bisect_left(self._ends, raw, key=itemgetter(0))
+        return self._ends[min(page, len(self._ends) - 1)][1]
 
     def absorb(self, other: Listing) -> None:
         """Take the names that are missing here from a complete listing, and be complete."""
@@ -93,6 +116,7 @@ class Listing:
         slots = [self.catalog.take_over(slot, other.catalog) for slot in other.slots]
         self.slots.extend(slot for slot in slots if slot not in members)
         self.read, self.cursor = True, None
+        self.orderly = False  # as far as is known here
 
     def members(self) -> set[int]:
         """Return the slots of all names so far."""
@@ -110,6 +134,7 @@ class Listing:
         new = Listing(self.key, catalog, self.at)
         new.pages, new.marker, new.sidecar = self.pages, self.marker, self.sidecar
         new.lasted, new.arrived = self.lasted, self.arrived
+        new.orderly, new._ends = self.orderly, self._ends
         new.read = new.tells_sidecar = new.settled = new.complete = True
         found = (catalog.same(slot, self.catalog) for slot in self.slots)
         new.slots.extend(slot for slot in found if slot is not None)
@@ -149,6 +174,7 @@ class Listing:
         late = raw <= self._last
         slot = self.catalog.put(raw, fact, self.at, heard=asked)
         if late:
+            self.orderly = False
             if self._members is None:
                 self._members = set(self.slots)
             if slot in self._members:

@@ -67,14 +67,22 @@ class Metadata:
             self._keeper.note(node)
         await self._attributes.journaled()
 
-    async def get_xattr(self, node: Node, name: bytes) -> bytes:
-        """Return an extended attribute, or one that tells about the mount. Raises NoAttribute.
+    def require_kept(self, name: bytes) -> None:
+        """Raise NoAttribute for what no file has: `ls -l` and the kernel ask for such names all the time.
 
-        The kernel asks for `security.capability` at every write(2), which costs a round trip each; with attributes
-        switched off it is told not to ask again (NeverOffered).
+        With attributes switched off, the kernel is told not to ask again (NeverOffered).
         """
         if not self._attributes.enabled:
             raise NeverOffered("attributes are switched off for this mount")
+        if not name.startswith(b"user."):
+            raise NoAttribute(f"no file has an attribute {name!r}")
+
+    async def get_xattr(self, node: Node, name: bytes) -> bytes:
+        """Return an extended attribute, or one that tells about the mount. Raises NoAttribute, NeverOffered.
+
+        The kernel asks for `security.capability` at every write(2), which costs a round trip each.
+        """
+        self.require_kept(name)
         if name.startswith(virtual.PREFIX):
             return virtual.value(node, name, root=self._root, in_place=self._in_place, deferral=self._deferral)
         try:

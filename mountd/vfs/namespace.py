@@ -173,10 +173,19 @@ class Namespace:
         """Return the seconds for which the kernel may take node and name as they are."""
         if node.parent is None:
             return self.freshness
-        if node.listed_at is not None:
-            return self._remaining(node.parent, node.listed_at)
-        entry = node.parent.entries.get(node.name)
-        return self._remaining(node.parent, entry.vouched) if entry is not None and entry.node is node else 0.0
+        heard = node.listed_at
+        if heard is None:
+            entry = node.parent.entries.get(node.name)
+            if entry is None or entry.node is not node:
+                return 0.0
+            heard = entry.vouched
+        remaining = self._remaining(node.parent, heard)
+        if not isinstance(node, Directory) or not 0 < self.freshness < math.inf:
+            return remaining
+        # A directory in use is met again and again on the way to what is in it. The kernel asks early enough for the
+        # listing to be renewed in the background.
+        early = self.holds(node.parent) - self._renewed_after(node.parent)
+        return remaining - early if remaining > early else remaining
 
     def _remaining(self, directory: Directory, heard: float) -> float:
         """Return the seconds for which the kernel may rely on what was heard of a name then."""
@@ -187,14 +196,27 @@ class Namespace:
         entry = directory.entries.get(name)
         if entry is not None:
             return self._remaining(directory, entry.vouched) if entry.node is None else 0.0
-        return self._remaining(directory, directory.listing.at) if directory.listing is not None else 0.0
+        return self._remaining(directory, self._unlisted_at(directory, name))
 
     def absent_since(self, directory: Directory, name: bytes) -> float:
         """Return since when it is known that a name, looked up just now, leads to nothing; NEVER where that is not."""
         entry = directory.entries.get(name)
         if entry is not None:
             return entry.vouched if entry.node is None else NEVER
-        return directory.listing.at if directory.listing is not None else NEVER
+        return self._unlisted_at(directory, name)
+
+    def _unlisted_at(self, directory: Directory, name: bytes) -> float:
+        """Return when a listing was asked that does not have a name; of the one under way as far as it has come.
+
+        Where a service lists in no order, only a complete listing says what is not there.
+        """
+        listing, coming = directory.listing, directory.coming
+        if listing is None:
+            return NEVER
+        raw = raw_of(plain(name))
+        if coming is None or not listing.orderly or coming.at <= listing.at:
+            return listing.absent_at(raw)
+        return max(listing.absent_at(raw), coming.absent_at(raw))
 
     def expire(self, directory: Directory, name: bytes) -> None:
         """Have the store asked about a name at the next use."""
@@ -221,32 +243,40 @@ class Namespace:
     def _fresh(self, directory: Directory, name: bytes, holds: float) -> Known | None:
         """Return what is known well enough, not heard more than `holds` seconds ago, or `None`."""
         now = trio.current_time()
-        directory.used += 1
-        self._ahead_of_need(directory, now)
+        known = self._heard_since(directory, name, now - holds)
+        if known is not None:
+            directory.used += 1
+            self._ahead_of_need(directory, now)
+        return known
+
+    def _heard_since(self, directory: Directory, name: bytes, since: float) -> Known | None:
         entry = directory.entries.get(name)
-        if entry is not None and (entry.vouched + holds > now or self._is_ours(directory, name, entry.node)):
+        if entry is not None and (entry.vouched > since or self._is_ours(directory, name, entry.node)):
             return entry
-        catalog, listing = directory.catalog, directory.listing
+        catalog = directory.catalog
         slot = catalog.find(name)
-        if slot is not None and catalog.heard[slot] + holds > now:
+        if slot is not None and catalog.heard[slot] > since:
             return slot if entry is None else self._reconcile_slot(directory, name, slot)
-        if slot is None and listing is not None and listing.at + holds > now:
-            return NOTHING if entry is None else self._reconcile(directory, name, MISSING, listing.at)
+        if slot is None and (heard := self._unlisted_at(directory, name)) > since:
+            return NOTHING if entry is None else self._reconcile(directory, name, MISSING, heard)
         return None
 
     def _ahead_of_need(self, directory: Directory, now: float) -> None:
         """Renew the listing of a directory in use before it is too old, so that nobody has to wait for it.
 
-        In use: at least two answers for each request that the listing costs.
+        In use: about two answers for each request that the listing costs, the one now included.
         """
         listing = directory.listing
-        if listing is None or directory.used < 2 * listing.pages or math.isinf(self.freshness) or self.freshness <= 0:
+        if listing is None or directory.used < 2 * listing.pages - 1 or not 0 < self.freshness < math.inf:
             return
-        span = listing.span(self.freshness)
-        renewed = listing.at + max(self.freshness * 0.75, span + self.freshness / 2)
-        if renewed <= now < listing.at + span + self.freshness:
+        if listing.at + self._renewed_after(directory) <= now:
             directory.used = 0
             self.lister.renew(directory, newer_than=listing.at)
+
+    def _renewed_after(self, directory: Directory) -> float:
+        """Return the seconds after which the listing of a directory that is in use is renewed: less than it holds."""
+        span = self.holds(directory) - self.freshness
+        return max(self.freshness * 0.75, span + self.freshness / 2)
 
     async def _ask(self, directory: Directory, name: bytes, *, strictly: bool) -> Known:
         started = trio.current_time()
@@ -339,7 +369,7 @@ class Namespace:
             if slot is not None:
                 self._reconcile_slot(directory, name, slot)
             else:
-                self._reconcile(directory, name, MISSING, listing.at)
+                self._reconcile(directory, name, MISSING, listing.absent_at(raw_of(plain(name))))
             if entry.node is None and entry.changed < listing.at:
                 del directory.entries[name]  # the listing says so as well
 
@@ -351,13 +381,17 @@ class Namespace:
     def _reconcile(
         self, directory: Directory, name: bytes, fact: Fact | Missing, at: float, *, heard: float = NEVER
     ) -> Known:
-        """Bring what is known of a name in line with what the store said in a listing or answer that began at `at`."""
+        """Bring what is known of a name in line with what the store said in a listing or answer that began at `at`.
+
+        `heard`: when the page of the listing was asked for that said so, which is what counts.
+        """
+        asked = max(at, heard)
         entry = directory.entries.get(name)
         if entry is None:
             if not isinstance(fact, Missing) and not is_twin(name):
-                return self._catalogued(directory, name, fact, at)
+                return self._catalogued(directory, name, fact, at, heard=heard)
             entry = directory.entry(name)
-        if entry.changed >= at or entry.checked >= at or self._is_ours(directory, name, entry.node):
+        if entry.changed >= asked or entry.vouched >= asked or self._is_ours(directory, name, entry.node):
             return entry
         if isinstance(fact, Missing):
             self._lose(entry.node, directory, name)
@@ -372,13 +406,13 @@ class Namespace:
         entry.checked, entry.heard = at, heard
         return entry
 
-    def _catalogued(self, directory: Directory, name: bytes, fact: Fact, at: float) -> int:
+    def _catalogued(self, directory: Directory, name: bytes, fact: Fact, at: float, *, heard: float) -> int:
         catalog = directory.catalog
         known = catalog.find(name)
         if known is not None and catalog.checked[known] < at and catalog.is_folder(known) != (fact is None):
             catalog.drop(known)  # an object where there was a directory, or the other way round
         raw = raw_of(plain(name))
-        return catalog.put(raw + b"/" if fact is None else raw, fact, at)
+        return catalog.put(raw + b"/" if fact is None else raw, fact, at, heard=heard)
 
     def _lose(self, node: Node | None, directory: Directory, name: bytes) -> None:
         """The name leads elsewhere by now. A file with other names lives on under those."""

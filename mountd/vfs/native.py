@@ -70,6 +70,8 @@ class NativeKeeper(Keeper):
         super().__init__(attributes, nodes, journal, failures)
         attributes.keeper = self
         self._native = native
+        self._ahead: dict[Key, Record] = {}
+        self._changes = 0
         self._noted: WeakKeyDictionary[trio.lowlevel.Task, list[Node]] = WeakKeyDictionary()
 
     def record(self, node: Node) -> Record:
@@ -102,6 +104,22 @@ class NativeKeeper(Keeper):
             if record and _key(node) == key and record != node.attributes.record and not self._is_noted(node):
                 self.dress(node, record)
 
+    async def ahead(self, directory: Directory, names: Iterable[bytes]) -> None:
+        """Read what the folder says of names in a thread, before `shown` needs it at once."""
+        prefix, before = directory.key, self._changes
+        keys = [child_key(prefix, name) for name in names]
+        found = await self._native.records(keys) if keys else ()
+        if self._changes == before:  # else they are read one by one
+            self._ahead = dict(zip(keys, found, strict=True))
+
+    def shown_all(self) -> None:
+        self._ahead = {}
+
+    def _changing(self) -> None:
+        """A file is no longer what was read ahead."""
+        self._changes += 1
+        self._ahead = {}
+
     def _is_noted(self, node: Node) -> bool:
         return any(node in nodes for nodes in self._noted.values())
 
@@ -111,6 +129,7 @@ class NativeKeeper(Keeper):
 
     def note(self, node: Node) -> None:
         """Have the file get the node's attributes, when this task calls `carry_out`."""
+        self._changing()
         if not node.unlinked:
             self._noted.setdefault(trio.lowlevel.current_task(), []).append(node)
 
@@ -142,6 +161,7 @@ class NativeKeeper(Keeper):
         key = _key(node)
         if key is None:
             return
+        self._changing()
         info = node.info if isinstance(node, File) else None
         wanted = self._record(node, info) | {
             "mode": node.attributes.mode & 0o7777,
@@ -155,6 +175,7 @@ class NativeKeeper(Keeper):
         except MountdError:
             self.dress(node)
             raise
+        self._changing()
         if became is None:
             return
         if isinstance(node, File) and info is not None and node.info is info:
@@ -167,7 +188,7 @@ class NativeKeeper(Keeper):
         """Return a node only to be looked at, with what the folder says of it. `None` for a linked file."""
         if info is None:
             return super().shown(directory, name, info, ino)
-        record = self._file_record(directory, name)
+        record = self._ahead.pop(info.key, None) or self._file_record(directory, name)
         if record.get("nlink", 1) > 1:
             return None
         node = self._nodes.make_file(Ino(ino), directory, name, info)
@@ -184,6 +205,7 @@ class NativeKeeper(Keeper):
 
     def removed(self, directory: Directory, name: bytes, *, folder: bool = False) -> None:
         """What was said of the name went with it."""
+        self._changing()
 
     def entries_changed(self, directory: Directory) -> None:
         """The folder has given the directory new times: show those, or they would jump when it is looked at again."""

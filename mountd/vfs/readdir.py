@@ -19,17 +19,23 @@ if TYPE_CHECKING:
 
 # Entries before the names: `.` and `..`.
 DOTS = 2
+# So many names the first answer to the kernel is expected to have.
+FIRST = 32
 
 
 class _Handle:
-    """`own`: the names that this mount has added, which come last; known when all pages have been read."""
+    """`own`: the names that this mount has added, which come last; known when all pages have been read.
 
-    __slots__ = ("directory", "listing", "own")
+    `taken`: how many names the kernel took with the last answer.
+    """
+
+    __slots__ = ("directory", "listing", "own", "taken")
 
     def __init__(self, directory: Directory) -> None:
         self.directory = directory
         self.listing: Listing | None = None
         self.own: list[bytes] | None = None
+        self.taken = FIRST
 
 
 class Directories:
@@ -57,12 +63,19 @@ class Directories:
         if opened.listing is None or position == 0:
             opened.listing, opened.own = await self._namespace.listed(opened.directory), None
         listing = opened.listing
-        while not listing.complete and not any(True for _ in self.entries(handle, max(position, DOTS))):
+        while not listing.complete and not any(True for _ in self._entries(opened, max(position, DOTS))):
             await self._namespace.lister.more(opened.directory, listing)
         if not listing.complete and position - DOTS >= listing.last_page:
             self._namespace.lister.soon(opened.directory, listing)
         if listing.complete and opened.own is None:
             opened.own = self._namespace.own_names(opened.directory, listing)
+        # Comes last: nothing else happens between this and the showing.
+        await self._namespace.keeper.ahead(opened.directory, self._upcoming(opened, listing, max(position - DOTS, 0)))
+
+    def _upcoming(self, opened: _Handle, listing: Listing, at: int) -> Iterator[bytes]:
+        """Yield the names of files that come next, about as many as the kernel takes."""
+        catalog, slots = listing.catalog, listing.slots[at : at + opened.taken]
+        return (catalog.name(slot) for slot in slots if not catalog.is_folder(slot))
 
     def entries(self, handle: int, position: int) -> Iterator[tuple[bytes, Node, int]]:
         """Yield name, node and next position from `position` on, as far as `load` has come.
@@ -70,7 +83,16 @@ class Directories:
         Names that are gone by now are left out. The nodes are to be looked at, and the kernel told of them, before
         anything else happens.
         """
-        opened = self._get(handle)
+        opened, taken = self._get(handle), 0
+        try:
+            for entry in self._entries(opened, position):
+                yield entry
+                taken += 1
+        finally:
+            opened.taken = taken + 1  # the last one may not have fitted in
+            self._namespace.keeper.shown_all()
+
+    def _entries(self, opened: _Handle, position: int) -> Iterator[tuple[bytes, Node, int]]:
         directory, listing = opened.directory, opened.listing
         assert listing is not None  # `load` comes first
         dots = ((b".", directory), (b"..", directory.parent or directory))

@@ -168,8 +168,11 @@ class Journal:
             return {name for (name,) in self._db.execute("SELECT id FROM blobs")}
 
     def begin(self, source: ObjectInfo, target: Key, *, expect: Version) -> int:
-        """Record that one object is about to move, durably; return the intent's number."""
-        return self._begin(source.key, target, version=source.version, expect=expect)
+        """Record that one object is about to move; return the intent's number.
+
+        It survives the daemon, and does not wait for the disk: all that a power loss can leave is both names.
+        """
+        return self._begin(source.key, target, version=source.version, expect=expect, durable=False)
 
     def begin_tree(self, source: Key, target: Key) -> int:
         """Record that everything below `source` is about to move, durably; return the intent's number."""
@@ -188,8 +191,9 @@ class Journal:
         version: Version = ABSENT,
         expect: Version = ABSENT,
         exchange: str = "",
+        durable: bool = True,
     ) -> int:
-        with self._use(), self._durable(), self._db:
+        with self._use(), self._durable() if durable else contextlib.nullcontext(), self._db:
             cursor = self._db.execute(
                 "INSERT INTO intents (source, target, recursive, version, expect, exchange) VALUES (?, ?, ?, ?, ?, ?)",
                 (source, target, recursive, version, expect, exchange),

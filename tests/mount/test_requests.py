@@ -1,7 +1,10 @@
 """What is asked of the store, and what is not: requests cost money and round trips."""
 
 import os
+import shutil
+import subprocess
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 MiB = 1024 * 1024
 
@@ -27,6 +30,74 @@ def test_ls_l_of_a_large_directory_is_its_listing(host, s3_store):
     with mount.counting() as requests, os.scandir(mount / "d") as entries:
         assert sum(entry.stat().st_size for entry in entries) == 2500
     assert requests == {}
+
+
+def fill(store, prefix, count):
+    """Store small objects, several at a time."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: store.put(f"{prefix}f{i:04}", b"x"), range(count)))
+
+
+def test_ls_l_asks_for_no_file_though_it_takes_longer_than_freshness(host, s3_store):
+    """With the default freshness, 3500 objects cost their four pages, and a stat of each of them nothing more.
+
+    [readdir-attributes] [listing-holds]
+    """
+    fill(s3_store, "", 3500)
+    mount = host.mount(s3_store)
+    with mount.counting() as requests:
+        done = subprocess.run(["ls", "-l", mount.path], stdout=subprocess.PIPE, check=True)
+    assert done.stdout.count(b"\n") == 3501
+    assert requests == {"list_page": 4}
+
+
+def test_creating_and_removing_many_files_is_a_request_for_each(host, s3_store):
+    """In a directory that was made here nothing is listed, but for one page before the directory goes. [made-known]"""
+    mount = host.mount(s3_store, "--freshness", "60")
+    os.listdir(mount.path)
+    with mount.counting() as requests:
+        (mount / "d").mkdir()
+        for i in range(100):
+            (mount / f"d/f{i:02}").write_bytes(b"x")
+        for i in range(100):
+            assert (mount / f"d/f{i:02}").stat().st_size == 1
+        assert len(os.listdir(mount / "d")) == 100
+    assert requests == {"put": 101}
+    with mount.counting() as requests:
+        shutil.rmtree(mount / "d")
+    assert requests == {"delete": 101, "list_page": 1}
+    assert s3_store.keys() == []
+
+
+def test_reading_many_cold_files_is_one_listing_and_a_request_for_each(host, s3_store):
+    """The pages of the directory and of the one above vouch for all of them."""
+    fill(s3_store, "d/", 200)
+    mount = host.mount(s3_store, "--freshness", "60")
+    with mount.counting() as requests:
+        for i in range(200):
+            assert (mount / f"d/f{i:04}").read_bytes() == b"x"
+    assert requests == {"list_page": 2, "read_range": 200}
+
+
+def test_copying_a_directory_asks_for_what_it_copies(host, s3_store):
+    """`cp -r` makes each file exclusively, which the store decides, and stores it when it is closed: two puts."""
+    fill(s3_store, "d/", 20)
+    mount = host.mount(s3_store, "--freshness", "60")
+    with mount.counting() as requests:
+        subprocess.run(["cp", "-r", mount / "d", mount / "e"], check=True)
+    assert requests == {"list_page": 2, "read_range": 20, "put": 1 + 20 * 2}
+
+
+def test_a_directory_is_renamed_by_one_copy_for_each_object(host, s3_store):
+    """One listing finds what is in it, one request deletes that, and one the marker."""
+    mount = host.mount(s3_store, "--freshness", "60")
+    os.listdir(mount.path)
+    (mount / "d").mkdir()
+    for i in range(20):
+        (mount / f"d/f{i:02}").write_bytes(b"x")
+    with mount.counting() as requests:
+        (mount / "d").rename(mount / "e")
+    assert requests == {"list_page": 1, "copy": 21, "delete_many": 2}
 
 
 def test_what_is_known_is_not_asked_again(host, s3_store):

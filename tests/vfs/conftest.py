@@ -4,6 +4,7 @@ import contextlib
 import itertools
 
 import pytest
+import trio
 import trio.testing
 
 from mountd.config import MountSettings
@@ -36,6 +37,32 @@ class RecordingStore:
         """Return the calls since the last look."""
         calls, self.calls = self.calls, []
         return calls
+
+
+class SlowStore(MemoryStore):
+    """A store that lists the folder `d/` in pages of ten names, each of which takes `PAGE` seconds.
+
+    Attributes:
+        most: how many of its pages were asked for at the same time.
+    """
+
+    PAGE = 0.3
+
+    def __init__(self):
+        super().__init__()
+        self.most = self._now = 0
+
+    async def list_page(self, prefix, *, recursive=False, cursor=None, limit=1000):
+        if prefix != "d/":
+            return await super().list_page(prefix, recursive=recursive, cursor=cursor, limit=limit)
+        self._now += 1
+        self.most = max(self.most, self._now)
+        try:
+            page = await super().list_page(prefix, recursive=recursive, cursor=cursor, limit=min(limit, 10))
+            await trio.sleep(self.PAGE)
+        finally:
+            self._now -= 1
+        return page
 
 
 class Shell:

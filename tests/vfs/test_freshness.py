@@ -1,11 +1,14 @@
 """When the store is asked, and what is seen of other clients' changes."""
 
+import contextlib
 import os
 
 import pytest
 import trio
 
 from mountd.errors import NotPermitted, Stale
+from mountd.objects.interface import Key
+from tests.vfs.conftest import SlowStore
 
 
 async def test_what_another_client_stores_is_seen_after_freshness(mount, jumping_clock):
@@ -146,6 +149,154 @@ async def test_a_file_that_is_open_for_writing_is_this_mounts(mount):
         assert (await shell.node("a")).size == 3
         await shell.close(handle)
         assert await shell.stored("a") == b"abc"
+
+
+@contextlib.asynccontextmanager
+async def large(mount):
+    """Mount a folder of a hundred names whose listing takes three seconds, three times the freshness."""
+    store = SlowStore()
+    async with mount(store, freshness=1) as shell:
+        for i in range(100):
+            await shell.put(f"d/{i:02}", b"x")
+        await shell.exists("d")
+        shell.store.taken()
+        yield shell
+
+
+async def test_a_stat_storm_after_a_listing_that_takes_longer_than_freshness_asks_nothing(mount, jumping_clock):
+    """Nor does another listing, within freshness of the end of the first. [readdir-attributes] [listing-holds]"""
+    async with large(mount) as shell:
+        assert len(await shell.listdir("d")) == 100
+        for i in range(100):
+            node = await shell.node(f"d/{i:02}")
+            assert shell.fs.namespace.valid_for(node) > 0
+            assert not await shell.exists(f"d/no{i:02}")
+        await trio.sleep(0.9)
+        assert len(await shell.listdir("d")) == 100
+        assert len([await shell.node(f"d/{i:02}") for i in range(100)]) == 100
+        calls = [call for call in shell.store.taken() if call[1] != ""]
+        assert calls == [("list_page", "d/")] * 10
+
+
+async def test_names_that_a_reader_has_just_been_told_of_are_known(mount, jumping_clock):
+    """While the listing goes on, whoever looks at what it has shown asks nothing, however slow the pages come."""
+    async with large(mount) as shell:
+        handle, position = shell.fs.directories.open(await shell.node("d")), 2
+        while found := await shell.readdir(handle, position):
+            for name, node, after in found:
+                assert shell.fs.namespace.valid_for(node) > 0
+                assert await shell.node(f"d/{name.decode()}")
+                position = after
+        calls = [call for call in shell.store.taken() if call[1] != ""]
+        assert calls == [("list_page", "d/")] * 10
+
+
+async def test_what_is_looked_at_is_as_old_as_freshness_and_the_listing_at_most(mount, jumping_clock):
+    """Another client's changes are seen when that is over. [listing-holds] [stat-fresh] [freshness]"""
+    async with large(mount) as shell:
+        await shell.listdir("d")
+        await shell.put("d/05", b"longer")
+        await shell.other.delete(Key("d/06"))
+        await shell.put("d/new", b"")
+        await trio.sleep(1.01 + 10 * SlowStore.PAGE)
+        assert (await shell.node("d/05")).size == 6
+        assert not await shell.exists("d/06")
+        assert await shell.exists("d/new")
+
+
+async def test_open_is_never_later_than_freshness(mount, jumping_clock):
+    """A file that somebody replaced is opened as it is now, after one request for it. [open-fresh] [listing-holds]"""
+    async with large(mount) as shell:
+        await shell.listdir("d")
+        old = await shell.node("d/05")
+        await shell.put("d/05", b"longer")
+        await trio.sleep(0.9)
+        assert await shell.node("d/05") is old  # as the listing says, which took three seconds
+        shell.store.taken()
+        assert await shell.read("d/05") == b"longer"
+        calls = [call for call in shell.store.taken() if call[1] != ""]
+        assert calls == [("stat", "d/05"), ("read_range", "d/05")]
+
+
+async def test_a_large_directory_in_use_is_listed_by_one_listing_at_a_time(mount, jumping_clock):
+    """Whatever is looked at, and for as long as it goes on: nobody waits, and no name is asked for. [listing-ahead]"""
+    async with large(mount) as shell:
+        await shell.listdir("d")
+        shell.store.taken()
+        started = trio.current_time()
+        for i in range(400):
+            before = trio.current_time()
+            await shell.node(f"d/{i % 100:02}")
+            assert not await shell.exists("d/no")
+            assert trio.current_time() == before
+            await trio.sleep(0.05)
+        calls = [name for name, key in shell.store.taken() if key != ""]
+        assert set(calls) == {"list_page"}
+        assert len(calls) <= (trio.current_time() - started) / SlowStore.PAGE
+        assert shell.other.most == 1
+
+
+async def test_many_who_need_a_directory_that_is_too_old_share_one_listing(mount, jumping_clock):
+    """They wait for the page that tells of their name, and not one restarts the listing. [listing-ahead]"""
+    async with large(mount) as shell:
+        await shell.listdir("d")
+        await trio.sleep(20)
+        directory = await shell.node("d")
+        directory.probes = 100
+        shell.store.taken()
+        async with trio.open_nursery() as nursery:
+            for i in range(100):
+                nursery.start_soon(shell.fs.namespace.lookup, directory, b"%02d" % i)
+        await trio.sleep(5)
+        assert shell.store.taken() == [("list_page", "d/")] * 10
+        assert shell.other.most == 1
+
+
+async def test_a_page_that_was_asked_for_after_a_change_of_ours_tells_what_became_of_it(mount, jumping_clock):
+    """Though the listing began before: others replaced, removed and made anew what this mount had changed."""
+    async with large(mount) as shell, trio.open_nursery() as nursery:
+        await shell.listdir("d")
+        await trio.sleep(10)
+        nursery.start_soon(shell.listdir, "d")
+        await trio.sleep(0.4)  # its second page is under way
+        await shell.write("d/55", b"ours")
+        await shell.write("d/zz", b"ours")
+        await shell.unlink("d/66")
+        await shell.put("d/55", b"theirs")
+        await shell.other.delete(Key("d/zz"))
+        await shell.put("d/66", b"theirs, too")
+        await trio.sleep(3.2)
+        assert await shell.read("d/55") == b"theirs"
+        assert not await shell.exists("d/zz")
+        assert (await shell.node("d/66")).size == 11
+
+
+async def test_a_directory_that_was_made_here_needs_no_listing(mount):
+    """Names that are not there, files that come and go, one page before it is removed. [made-known]"""
+    async with mount(freshness=60) as shell:
+        await shell.listdir()
+        shell.store.taken()
+        await shell.mkdir("d")
+        for i in range(10):
+            assert not await shell.exists(f"d/{i}")
+            await shell.write(f"d/{i}", b"x")
+        assert len(await shell.listdir("d")) == 10
+        assert shell.store.taken() == [("put", "d/"), *(("put", f"d/{i}") for i in range(10))]
+        for i in range(10):
+            await shell.unlink(f"d/{i}")
+        await shell.rmdir("d")
+        deleted = [("delete", f"d/{i}") for i in range(10)]
+        assert shell.store.taken() == [*deleted, ("list_page", "d/"), ("delete", "d/")]
+
+
+async def test_what_others_put_into_a_directory_that_was_made_here_is_seen_in_time(mount, jumping_clock):
+    """It counts as listed when it was made, and no longer. [made-known] [freshness]"""
+    async with mount(freshness=1) as shell:
+        await shell.mkdir("d")
+        await shell.put("d/theirs", b"x")
+        await trio.sleep(1.01)
+        assert await shell.exists("d/theirs")
+        assert await shell.listdir("d") == ["theirs"]
 
 
 @pytest.mark.parametrize("freshness", [0, 60])

@@ -195,3 +195,15 @@ async def test_an_exchange_that_a_crash_cut_short_loses_neither(mount, tmp_path,
             await shell.put(key, data)
     async with mount(shell.other) as shell:
         assert {key: await shell.stored(key) for key in await keys(shell)} == found
+
+
+async def test_what_storing_attributes_has_merged_in_is_shown(mount):
+    """Two mounts change different names; the one that stores last has read the other's change by that."""
+    async with mount(freshness=0, data="one") as one, mount(one.other, freshness=0, data="two") as two:
+        await one.write("a", b"1")
+        await one.write("b", b"2")
+        await one.fs.metadata.set(await one.node("a"), mode=0o100600)
+        await two.fs.metadata.set(await two.node("b"), mode=0o100601)
+        await two.fs.sync()
+        await one.fs.sync()
+        assert [(await one.node(name)).attributes.mode for name in ("a", "b")] == [0o100600, 0o100601]
