@@ -8,7 +8,6 @@ FILES = 60
 
 
 async def fill(shell, **others):
-    await shell.mkdir("d")
     contents = {f"{number:03}": f"content of {number}".encode() for number in range(FILES)} | others
     for name, content in contents.items():
         await shell.put(f"d/{name}", content)
