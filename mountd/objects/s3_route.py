@@ -92,6 +92,7 @@ def obstacle(filesystem: Any, client: Any) -> str | None:
         ("settings of S3", _others(config.s3 or {}, _S3_OPTIONS)),
         ("a way to sign", config.signature_version not in _SIGNATURES),
         ("less checksums", config.request_checksum_calculation != "when_supported"),
+        ("checks of answers", config.response_checksum_validation != "when_required"),
     ):
         if found:
             return what
