@@ -57,6 +57,12 @@ class Route:
         return bool(self.region)
 
     @property
+    def authorities(self) -> str | None:
+        """The file of authorities that certificates are checked with, `None` for those that a library brings."""
+        verify = self.client._endpoint.http_session._verify
+        return verify if self.secure and isinstance(verify, str) else None
+
+    @property
     def secure(self) -> bool:
         return self.base.startswith("https:")
 

@@ -322,6 +322,25 @@ async def test_a_bucket_that_has_moved_is_found_again(s3_service):
             await store.put(A, b"1", expect=made.version)
 
 
+def test_connections_that_were_closed_are_made_anew(s3_server):
+    """By s3fs, which then has another client."""
+
+    async def close(proxy):
+        async with both_ways(s3_server, proxy) as (filesystem, shortcut, bucket):
+            asked = {"Bucket": bucket, "Key": A}
+            assert await shortcut.call("head_object", asked)
+            creator, client = filesystem._s3creator, filesystem._s3
+            await creator.__aexit__(None, None, None)
+            assert await shortcut.call("head_object", asked) is None
+            assert filesystem._s3 is not client
+            async with shortcut.watching("list_objects_v2"):
+                await filesystem._call_s3("list_objects_v2", Bucket=bucket)
+            assert await shortcut.call("head_object", asked)
+
+    with proxied(s3_server.endpoint) as proxy:
+        asyncio.run(close(proxy))
+
+
 async def test_errors_keep_their_words(s3_service):
     async with opened(s3_service) as (store, _):
         with pytest.raises(VersionChanged):
