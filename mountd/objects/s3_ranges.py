@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import obstore
@@ -73,6 +74,7 @@ class RangeReader:
                 "request_payer": False,
             },
             client_options={
+                **({"root_certificate": Path(route.authorities).read_bytes()} if route.authorities else {}),
                 "allow_http": True,
                 "allow_invalid_certificates": False,
                 "timeout": allowed,

@@ -57,6 +57,12 @@ class Route:
         return bool(self.region)
 
     @property
+    def authorities(self) -> str | None:
+        """The file of authorities that certificates are checked with, `None` for those that a library brings."""
+        verify = self.client._endpoint.http_session._verify
+        return verify if self.secure and isinstance(verify, str) else None
+
+    @property
     def secure(self) -> bool:
         return self.base.startswith("https:")
 
@@ -92,6 +98,7 @@ def obstacle(filesystem: Any, client: Any) -> str | None:
         ("settings of S3", _others(config.s3 or {}, _S3_OPTIONS)),
         ("a way to sign", config.signature_version not in _SIGNATURES),
         ("less checksums", config.request_checksum_calculation != "when_supported"),
+        ("checks of answers", config.response_checksum_validation != "when_required"),
     ):
         if found:
             return what

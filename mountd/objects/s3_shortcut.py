@@ -12,6 +12,8 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+from obstore.exceptions import BaseError
+
 from mountd.objects.s3_ranges import NotUnderstood, RangeReader, takes
 from mountd.objects.s3_route import Route, obstacle, obstacle_to_obstore, route_of
 from mountd.objects.s3_wire import Elsewhere, Wire
@@ -77,7 +79,10 @@ class Shortcut:
             return
         config = client.meta.config
         timeouts = {"timeout": config.read_timeout, "connect_timeout": config.connect_timeout}
-        self._reader = await asyncio.to_thread(RangeReader, route, self._loop, **timeouts)
+        try:
+            self._reader = await asyncio.to_thread(RangeReader, route, self._loop, **timeouts)
+        except (BaseError, OSError, ValueError) as exc:
+            log.debug("ranges are read through botocore's client: %s", exc)
 
     async def call(self, method: str, arguments: dict[str, Any]) -> Any:
         """Send one request and return its answer, `None` where botocore's client has to be asked.
@@ -87,17 +92,25 @@ class Shortcut:
         wire = self._wire
         if wire is None:
             return None
+        client = await self._fs.set_session()
+        if client is not wire.route.client:  # its connections had been closed, and s3fs has made another one
+            self._forget()
+            return None
         if self._fs.s3_additional_kwargs or self._fs.req_kw:
-            arguments = self._fs._get_s3_method_kwargs(getattr(self._fs._s3, method), **arguments)
+            arguments = self._fs._get_s3_method_kwargs(getattr(client, method), **arguments)
         if not wire.takes(method, arguments):
             return None
         try:
             return await wire.call(method, arguments)
         except Elsewhere as exc:
             log.debug("the bucket is not where it was: %s", exc)
-            self._wire = self._reader = None
-            self._looked = False
+            self._forget()
             return None
+
+    def _forget(self) -> None:
+        """Look again, with the next listing, where requests go."""
+        self._wire = self._reader = None
+        self._looked = False
 
     async def read(self, key: Key, name: str, start: int, length: int, version: Version | None) -> Chunk | None:
         """Return a range of the object called `name` in the bucket, `None` where botocore's client has to be asked.

@@ -72,7 +72,7 @@ class Wire:
     """Sends requests about one bucket. Runs on the asyncio loop of the route's client."""
 
     def __init__(self, route: Route) -> None:
-        self._route = route
+        self.route = route
         self._model = route.client.meta.service_model
 
     def takes(self, method: str, arguments: Mapping[str, Any]) -> bool:
@@ -89,11 +89,11 @@ class Wire:
         Raises what that raises; Elsewhere.
         """
         operation = self._model.operation_model(_OPERATIONS[method])
-        request = _written(operation, arguments, self._route)
+        request = _written(operation, arguments, self.route)
         body = request.data
-        if self._route.signed:
-            credentials = await self._route.client._get_credentials().get_frozen_credentials()
-            signer = S3SigV4Auth(credentials, "s3", self._route.region)
+        if self.route.signed:
+            credentials = await self.route.client._get_credentials().get_frozen_credentials()
+            signer = S3SigV4Auth(credentials, "s3", self.route.region)
             if len(body) > LARGE:
                 await asyncio.to_thread(signer.add_auth, request)
             else:
@@ -103,7 +103,7 @@ class Wire:
             headers["Content-Length"] = str(len(body))
         sent = _Pieces(body) if len(body) > LARGE else bytes(body) or None
         url, streams = request.url, operation.has_streaming_output
-        http = self._route.client._endpoint.http_session
+        http = self.route.client._endpoint.http_session
         answer = await http.send(AWSPreparedRequest(request.method, url, headers, sent, streams))
         return _read(operation, await convert_to_response_dict(answer, operation))
 

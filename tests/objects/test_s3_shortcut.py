@@ -19,6 +19,7 @@ SETTINGS = MountSettings.merge({"request_deadline": 20, "retry_budget": 0})
 PATIENT = MountSettings.merge({"request_deadline": 20, "retry_budget": 10})
 A = Key("a")
 ENDPOINT = "https://s3.example.com"
+CONFIG = {"response_checksum_validation": "when_required"}  # which is mountd's
 KEYS = {"key": "k", "secret": "s"}
 # Of requests that are signed, as botocore does it, and in ways that nothing here knows.
 SIGNED = "AWS4-HMAC-SHA256 Credential=k/20261125/eu-west-1/s3/aws4_request, SignedHeaders=host, Signature=abc"
@@ -38,7 +39,8 @@ def looked_at(options, look):
     """Return what `look` says of a file system with these options and the client that it makes."""
 
     async def ask():
-        filesystem = s3fs.S3FileSystem(asynchronous=True, skip_instance_cache=True, **options)
+        given = {**options, "config_kwargs": CONFIG | options.get("config_kwargs", {})}
+        filesystem = s3fs.S3FileSystem(asynchronous=True, skip_instance_cache=True, **given)
         client = await filesystem.set_session()
         try:
             return look(filesystem, client)
@@ -64,6 +66,7 @@ def route(client, base=ENDPOINT, **headers):
         ({**KEYS, "config_kwargs": {"proxies": {"https": "http://proxy:3128"}}}, None),
         ({**KEYS, "config_kwargs": {"signature_version": "s3"}}, "a way to sign"),
         ({**KEYS, "config_kwargs": {"request_checksum_calculation": "when_required"}}, "config_kwargs"),
+        ({**KEYS, "config_kwargs": {"response_checksum_validation": "when_supported"}}, "checks of answers"),
         ({**KEYS, "config_kwargs": {"user_agent_extra": "x"}}, "config_kwargs"),
         ({**KEYS, "config_kwargs": {"s3": {"payload_signing_enabled": True}}}, "settings of S3"),
         ({**KEYS, "config_kwargs": {"s3": {"use_accelerate_endpoint": True}}}, "settings of S3"),
