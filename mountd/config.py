@@ -24,6 +24,11 @@ GiB = 1024**3
 MiB = 1024**2
 
 
+def environment_variables() -> list[str]:
+    """Return the names of the variables that are set in the environment."""
+    return list(os.environ)
+
+
 def environment_variable(name: str) -> str | None:
     """Return the value of an environment variable, `None` where it is not set."""
     return os.environ.get(name)

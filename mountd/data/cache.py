@@ -100,7 +100,7 @@ class Cache:
     def open(self, info: ObjectInfo) -> Content:
         """Return the content of `info`, with whatever an earlier use left on disk."""
         left = self._left.get(info.key)
-        if left is not None and left.base == info:
+        if left is not None and left.base is not None and left.base.version == info.version and left.size == info.size:
             return self._adopt(left)
         saved = self._find(info)
         if saved is not None and saved.info.size == info.size and saved.id not in self._live:

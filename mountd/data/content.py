@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import trio
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from mountd.objects.interface import Buffer, ObjectInfo
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # Up to this size a copy to or from the page cache takes less time than handing it to a thread and back.
 INLINE = 64 * 1024
@@ -364,7 +366,8 @@ class Content:
         """
         async with self._exclusive():
             while True:
-                data, missing, broken = await trio.to_thread.run_sync(self._collector(snapshot, start, end))
+                inline = end - start <= INLINE and self._in_page_cache(start, end)
+                data, missing, broken = await _run(self._collector(snapshot, start, end), inline=inline)
                 if not broken:
                     break
                 self._drop_damaged(broken)
@@ -392,6 +395,9 @@ class Content:
             return data, missing, broken
 
         return collect
+
+    def _in_page_cache(self, start: int, end: int) -> bool:
+        return disk.read_from_page_cache(self._file(), memoryview(bytearray(end - start)), start)
 
     def require_whole(self) -> None:
         """Raise NoSpace where the local disk did not take all that was written."""
@@ -607,11 +613,8 @@ class Content:
             self._mutex.release()
 
 
-async def _run(act: Callable[[], None], *, inline: bool) -> None:
-    if inline:
-        act()
-    else:
-        await trio.to_thread.run_sync(act)
+async def _run(act: Callable[[], T], *, inline: bool) -> T:
+    return act() if inline else await trio.to_thread.run_sync(act)
 
 
 def _is_sound(fd: int, claims: Iterable[Claim]) -> bool:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from botocore import UNSIGNED
 from botocore.utils import get_environ_proxies
 
+from mountd.config import environment_variables
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -108,17 +110,21 @@ def obstacle(filesystem: Any, client: Any) -> str | None:
 def obstacle_to_obstore(filesystem: Any, route: Route) -> str | None:
     """Return what keeps ranges from being read through obstore, `None` where nothing does."""
     client = route.client
-    asked = filesystem._get_s3_method_kwargs(client.get_object, Bucket="", Key="")
     for what, found in (
-        ("arguments of each request", asked.keys() - {"Bucket", "Key"}),
+        ("arguments of each request", adds_arguments(filesystem, client.get_object)),
         ("a certificate of the client", client.meta.config.client_cert),
         ("a proxy", client.meta.config.proxies or get_environ_proxies(route.base) or _proxy_variables()),
         ("authorities to trust", route.secure and not _trusts_as_usual(client._endpoint.http_session._verify)),
-        ("variables", [name for name in os.environ if name.upper().startswith(_OBSTORE_VARIABLES)]),
+        ("variables", [name for name in environment_variables() if name.upper().startswith(_OBSTORE_VARIABLES)]),
     ):
         if found:
             return what
     return None
+
+
+def adds_arguments(filesystem: Any, method: Any) -> set[str]:
+    """Return the arguments that options add to each request that a method of the client sends."""
+    return _others(filesystem._get_s3_method_kwargs(method, Bucket="", Key=""), ("Bucket", "Key"))
 
 
 def _trusts_as_usual(verify: Any) -> bool:
@@ -134,7 +140,7 @@ def _trusts_as_usual(verify: Any) -> bool:
 
 def _proxy_variables() -> list[str]:
     """Return the variables that name proxies, even if not for this address: obstore may see that otherwise."""
-    return [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "all_proxy")]
+    return [name for name in environment_variables() if name.lower() in ("http_proxy", "https_proxy", "all_proxy")]
 
 
 def _others(given: Iterable[str], known: Iterable[str]) -> set[str]:

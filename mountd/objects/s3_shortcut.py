@@ -6,7 +6,6 @@ something that is not done here, and wherever something does not go as usual, bo
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import time
@@ -14,14 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from obstore.exceptions import BaseError
 
-from mountd.objects.s3_ranges import NotUnderstood, RangeReader, takes
-from mountd.objects.s3_route import Route, obstacle, obstacle_to_obstore, route_of
+from mountd.errors import Unavailable
+from mountd.objects.bridge import in_thread
+from mountd.objects.s3_obstore import MAX_PUT, NotUnderstood, ObstoreBucket, puts, takes
+from mountd.objects.s3_route import Route, adds_arguments, obstacle, obstacle_to_obstore, route_of
 from mountd.objects.s3_wire import Elsewhere, Wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from mountd.objects.interface import Chunk, Key, Version
+    from mountd.objects.bridge import Loop
+    from mountd.objects.described import Description
+    from mountd.objects.interface import Buffer, Chunk, Key, Version
 
 log = logging.getLogger("mountd.objects")
 
@@ -38,12 +41,13 @@ class Shortcut:
         loop: the one that the file system runs on.
     """
 
-    def __init__(self, filesystem: Any, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, filesystem: Any, loop: Loop) -> None:
         self._fs = filesystem
         self._loop = loop
         self._looked = False
         self._wire: Wire | None = None
-        self._reader: RangeReader | None = None
+        self._obstore: ObstoreBucket | None = None
+        self._puts = False
         self._resting_until = 0.0
 
     @contextlib.asynccontextmanager
@@ -77,10 +81,12 @@ class Shortcut:
         if reason is not None:
             log.debug("ranges are read through botocore's client: %s", reason)
             return
+        # Without a signature nobody would compare the bytes that arrive with those that were sent.
+        self._puts = route.signed and not adds_arguments(self._fs, client.put_object)
         config = client.meta.config
         timeouts = {"timeout": config.read_timeout, "connect_timeout": config.connect_timeout}
         try:
-            self._reader = await asyncio.to_thread(RangeReader, route, self._loop, **timeouts)
+            self._obstore = await in_thread(ObstoreBucket, route, self._loop, **timeouts)
         except (BaseError, OSError, ValueError) as exc:
             log.debug("ranges are read through botocore's client: %s", exc)
 
@@ -109,7 +115,7 @@ class Shortcut:
 
     def _forget(self) -> None:
         """Look again, with the next listing, where requests go."""
-        self._wire = self._reader = None
+        self._wire = self._obstore = None
         self._looked = False
 
     async def read(self, key: Key, name: str, start: int, length: int, version: Version | None) -> Chunk | None:
@@ -117,12 +123,34 @@ class Shortcut:
 
         Raises botocore's ClientError, VersionChanged, Unavailable.
         """
-        reader = self._reader
-        if reader is None or length < 1 or not takes(name) or time.monotonic() < self._resting_until:
+        bucket = self._at_work(name)
+        if bucket is None or length < 1:
             return None
         try:
-            return await reader.read(key, name, start, length, version)
+            return await bucket.read(key, name, start, length, version)
         except NotUnderstood as exc:
-            log.debug("a range is read through botocore's client: %s", exc)
-            self._resting_until = time.monotonic() + REST
+            self._rest(exc)
             return None
+
+    async def put(self, name: str, data: Buffer, described: Description, expect: Version | None) -> Version | None:
+        """Store a small object and return its version, `None` where botocore's client has to be asked.
+
+        Raises botocore's ClientError; Unavailable where it may have been stored.
+        """
+        bucket = self._at_work(name)
+        if bucket is None or not self._puts or len(data) > MAX_PUT or not puts(described):
+            return None
+        try:
+            return await bucket.put(name, data, described, expect)
+        except NotUnderstood as exc:
+            self._rest(exc)
+            if exc.refused:
+                return None
+            raise Unavailable(f"{name}: {exc}") from exc
+
+    def _at_work(self, name: str) -> ObstoreBucket | None:
+        return self._obstore if takes(name) and time.monotonic() >= self._resting_until else None
+
+    def _rest(self, reason: NotUnderstood) -> None:
+        log.debug("botocore's client is used for a while: %s", reason)
+        self._resting_until = time.monotonic() + REST

@@ -7,7 +7,6 @@ is left to botocore's client.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -23,6 +22,7 @@ from botocore.serialize import create_serializer
 from botocore.utils import parse_timestamp, percent_encode_sequence
 
 from mountd.objects import checksums
+from mountd.objects.bridge import in_thread
 from mountd.objects.s3_listing import moment, parse_listing
 
 if TYPE_CHECKING:
@@ -52,8 +52,10 @@ _ARGUMENTS = frozenset(
 )
 _CHECKSUM = "x-amz-checksum-crc32"
 _BUCKET = "-"  # stands for the bucket, which the route's base names already
-# Bodies from here on are announced, so that a service that refuses need not be sent them, and hashed in a thread.
+# Bodies from here on are hashed in a thread.
 LARGE = 64 * 1024
+# Objects from here on are announced, so that a service that refuses need not be sent them; it costs a round trip.
+ANNOUNCED = 1024 * 1024
 _PIECE = 256 * 1024
 _FAILED_AFTER_ALL = re.compile(rb"\s*(?:<\?xml[^>]*\?>)?\s*<Error[\s>]")
 _ELSEWHERE = frozenset({"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"})
@@ -95,7 +97,7 @@ class Wire:
             credentials = await self.route.client._get_credentials().get_frozen_credentials()
             signer = S3SigV4Auth(credentials, "s3", self.route.region)
             if len(body) > LARGE:
-                await asyncio.to_thread(signer.add_auth, request)
+                await in_thread(signer.add_auth, request)
             else:
                 signer.add_auth(request)
         headers = dict(request.headers.items())
@@ -127,7 +129,7 @@ def _written(operation: Any, arguments: Mapping[str, Any], route: Route) -> AWSR
         headers.setdefault(_CHECKSUM, checksums.crc32(body))
         headers["x-amz-sdk-checksum-algorithm"] = "CRC32"
         context["checksum"] = {"request_algorithm": {"in": "header", "name": _CHECKSUM}}
-    if len(body) > LARGE:
+    if len(body) > ANNOUNCED and operation.name == "PutObject":
         headers["Expect"] = "100-continue"
     request = AWSRequest(operation.http["method"], _address(operation, written, route), headers, body)
     request.context.update(context)

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from mountd.config import MountSettings
 from mountd.errors import BadCredentials, Denied, NotFound, Throttled, Unavailable, VersionChanged
 from mountd.objects.interface import Key
-from mountd.objects.s3_ranges import NotUnderstood, _understood, takes
+from mountd.objects.s3_obstore import NotUnderstood, _understood, takes
 from mountd.objects.s3_route import obstacle, obstacle_to_obstore, route_of
 from tests.proxy import Answer, answered, changed, cut, s3_error
 

@@ -1,4 +1,4 @@
-"""Ranges of objects read through obstore, the Rust library, for a tenth of the time that botocore takes for a request.
+"""Ranges of objects read, and small objects stored, through obstore, the Rust library, in a tenth of botocore's time.
 
 It is given where requests go and how they are signed (see `s3_route`); it repeats nothing. What goes wrong is said as
 botocore says it where the service has answered; everything else the caller has to ask botocore's client for.
@@ -6,7 +6,6 @@ botocore says it where the service has answered; everything else the caller has 
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import re
 from pathlib import Path
@@ -20,7 +19,8 @@ from obstore.store import S3Store as Bucket
 
 from mountd.errors import Unavailable
 from mountd.objects import s3_values as values
-from mountd.objects.interface import Chunk, Key
+from mountd.objects.bridge import wait_for
+from mountd.objects.interface import ABSENT, Chunk, Key
 from mountd.objects.limit import DATA_REQUESTS
 from mountd.objects.preconditions import require
 
@@ -29,11 +29,23 @@ if TYPE_CHECKING:
 
     from obstore.store import S3Credential
 
-    from mountd.objects.interface import Version
+    from mountd.objects.bridge import Loop
+    from mountd.objects.described import Description
+    from mountd.objects.interface import Buffer, Version
     from mountd.objects.s3_route import Route
 
 # Smaller bodies become `bytes`, which everything can be done with; larger ones stay where obstore has put them.
 SMALL = 64 * 1024
+
+# Larger objects are sent with a checksum that the service keeps, which obstore does not send.
+MAX_PUT = 1024 * 1024
+_ATTRIBUTES = {
+    "ContentType": "Content-Type",
+    "CacheControl": "Cache-Control",
+    "ContentDisposition": "Content-Disposition",
+    "ContentEncoding": "Content-Encoding",
+    "ContentLanguage": "Content-Language",
+}
 
 # What botocore renews is asked for after this time again. obstore takes credentials for expired five minutes early.
 _ASKED_AGAIN, _EARLY = datetime.timedelta(minutes=1), datetime.timedelta(minutes=5)
@@ -43,26 +55,32 @@ _RENEWAL = 30.0  # seconds that a renewal may take
 _ANSWERED = re.compile(r"Server returned non-2xx status code: (\d{3})[^:]*: (.*?)\n\nDebug source:\n", re.DOTALL)
 _PLAIN = (403, 404, 412, 416)
 _FAILED = (500, 502, 504)  # not 503, as how long to wait then is in a header that is not shown here
+_UNDECIDED = (408, 409, 429)  # to be tried again, later
 _BROKE = "HTTP error: request or response body error"
 
 _errors = create_parser("rest-xml")
 
 
 class NotUnderstood(Exception):
-    """What went wrong is not known to be the service's answer. Says what obstore says."""
+    """What went wrong is not known to be the service's answer. Says what obstore says.
+
+    `refused`: the service has answered, and carried nothing out.
+    """
+
+    def __init__(self, said: str, *, refused: bool = False) -> None:
+        super().__init__(said)
+        self.refused = refused
 
 
-class RangeReader:
-    """Reads ranges of a bucket's objects in threads.
+class ObstoreBucket:
+    """A bucket's objects, in threads.
 
     Args:
         loop: on which botocore renews credentials.
         timeout: seconds that a request may take. A call that is cancelled before leaves it to itself.
     """
 
-    def __init__(
-        self, route: Route, loop: asyncio.AbstractEventLoop, *, timeout: float, connect_timeout: float
-    ) -> None:
+    def __init__(self, route: Route, loop: Loop, *, timeout: float, connect_timeout: float) -> None:
         allowed = datetime.timedelta(seconds=timeout)
         self._bucket = Bucket(
             config={
@@ -97,6 +115,28 @@ class RangeReader:
         answer = {"ETag": meta["e_tag"], "LastModified": meta["last_modified"]}
         return Chunk(data, require(values.info(key, answer, size=meta["size"]), version))
 
+    async def put(self, name: str, data: Buffer, described: Description, expect: Version | None) -> Version:
+        """Store an object of at most MAX_PUT bytes that carries what `puts` allows, and return its version.
+
+        The service compares the bytes with their SHA-256, which is part of the signature. Raises as `read` does.
+        """
+        return await trio.to_thread.run_sync(
+            self._put, name, data, described, expect, abandon_on_cancel=True, limiter=self._limiter
+        )
+
+    def _put(self, name: str, data: Buffer, described: Description, expect: Version | None) -> Version:
+        attributes: Any = {_ATTRIBUTES[each]: value for each, value in described.items()}
+        mode: Any = "overwrite"
+        if expect is not None:
+            mode = "create" if expect == ABSENT else {"e_tag": values.quoted(expect)}
+        try:
+            made = obstore.put(self._bucket, name, bytes(data), attributes=attributes, mode=mode, use_multipart=False)
+        except (obstore.exceptions.BaseError, OSError, ValueError) as exc:
+            raise _understood(exc, name, "PutObject") from exc
+        if not made["e_tag"]:
+            raise NotUnderstood("an answer without an ETag")
+        return values.version_of({"ETag": made["e_tag"]})
+
     def _get(self, name: str, start: int, length: int, version: Version | None) -> tuple[bytes | memoryview, Any]:
         options: Any = {"range": (start, start + length)}
         if version is not None:
@@ -115,12 +155,17 @@ class RangeReader:
         return (body.to_bytes() if promised <= SMALL else memoryview(body)), meta
 
 
+def puts(described: Description) -> bool:
+    """Tell whether obstore can store an object that is to carry this."""
+    return _ATTRIBUTES.keys() >= described.keys()
+
+
 def takes(name: str) -> bool:
     """Tell whether obstore can ask for an object with this name: it normalises paths, and refuses some."""
     return all(part not in ("", ".", "..") for part in name.split("/")) and name.isprintable()
 
 
-def _understood(error: Exception, name: str) -> ClientError | Unavailable | NotUnderstood:
+def _understood(error: Exception, name: str, operation: str = "GetObject") -> ClientError | Unavailable | NotUnderstood:
     """Return what an error of obstore's is in botocore's words."""
     said = str(error)
     found = _ANSWERED.search(said)
@@ -130,16 +175,16 @@ def _understood(error: Exception, name: str) -> ClientError | Unavailable | NotU
         )
     status = int(found[1])
     if status not in _PLAIN and status not in _FAILED:
-        return NotUnderstood(f"HTTP status {status}")
+        return NotUnderstood(f"HTTP status {status}", refused=status < 500 and status not in _UNDECIDED)
     answer: dict[str, Any] = {"status_code": status, "headers": {}, "body": found[2].encode()}
-    return ClientError(_errors.parse(answer, None), "GetObject")
+    return ClientError(_errors.parse(answer, None), operation)
 
 
-def _credentials(credentials: Any, loop: asyncio.AbstractEventLoop) -> Callable[[], S3Credential]:
+def _credentials(credentials: Any, loop: Loop) -> Callable[[], S3Credential]:
     """Return what tells obstore, in one of its threads, what to sign with now."""
 
     def current() -> S3Credential:
-        frozen = asyncio.run_coroutine_threadsafe(credentials.get_frozen_credentials(), loop).result(_RENEWAL)
+        frozen = wait_for(credentials.get_frozen_credentials(), loop, _RENEWAL)
         return {
             "access_key_id": frozen.access_key,
             "secret_access_key": frozen.secret_key,
