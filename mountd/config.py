@@ -29,6 +29,12 @@ def environment_variable(name: str) -> str | None:
     return os.environ.get(name)
 
 
+def environment_names(*prefixes: str) -> list[str]:
+    """Return the names of the environment's variables that begin with one of these, in capitals or not."""
+    wanted = tuple(prefix.upper() for prefix in prefixes)
+    return [name for name in os.environ if name.upper().startswith(wanted)]
+
+
 @dataclass(frozen=True, slots=True)
 class Folders:
     """Where this user's files are. Nothing is created by asking.

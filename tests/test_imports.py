@@ -50,6 +50,7 @@ LIBRARIES = {
     "adlfs": _CLOUDS,
     "boto3": (),
     "botocore": _CLOUDS,
+    "obstore": _CLOUDS,
     "aiobotocore": _CLOUDS,
     "aiohttp": _CLOUDS,
     "webdav4": _CLOUDS,

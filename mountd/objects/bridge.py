@@ -40,6 +40,19 @@ class Bridge:
         crossing = _Crossing[T](self.loop)
         return await crossing.go(lambda: function(*args, **kwargs))
 
+    def wait(self, function: Callable[[], Awaitable[T]], *, seconds: float) -> T:
+        """Do the same for a thread that has neither loop. Raises TimeoutError."""
+
+        async def run() -> T:
+            return await function()
+
+        return asyncio.run_coroutine_threadsafe(run(), self.loop).result(seconds)
+
+
+async def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Run what takes its time in a thread, for those on the asyncio loop."""
+    return await asyncio.to_thread(function, *args, **kwargs)
+
 
 class _Crossing(Generic[T]):
     """One call: begun on trio, run on asyncio, ended exactly once on trio."""

@@ -6,7 +6,6 @@ botocore says it where the service has answered; everything else the caller has 
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import re
 from pathlib import Path
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from obstore.store import S3Credential
 
+    from mountd.objects.bridge import Bridge
     from mountd.objects.interface import Version
     from mountd.objects.s3_route import Route
 
@@ -56,13 +56,11 @@ class RangeReader:
     """Reads ranges of a bucket's objects in threads.
 
     Args:
-        loop: on which botocore renews credentials.
+        bridge: to the loop on which botocore renews credentials.
         timeout: seconds that a request may take. A call that is cancelled before leaves it to itself.
     """
 
-    def __init__(
-        self, route: Route, loop: asyncio.AbstractEventLoop, *, timeout: float, connect_timeout: float
-    ) -> None:
+    def __init__(self, route: Route, bridge: Bridge, *, timeout: float, connect_timeout: float) -> None:
         allowed = datetime.timedelta(seconds=timeout)
         self._bucket = Bucket(
             config={
@@ -81,7 +79,7 @@ class RangeReader:
                 "connect_timeout": datetime.timedelta(seconds=min(timeout, connect_timeout)),
             },
             retry_config={"max_retries": 0},
-            credential_provider=_credentials(route.client._get_credentials(), loop) if route.signed else None,
+            credential_provider=_credentials(route.client._get_credentials(), bridge) if route.signed else None,
         )
         # Requests that were left to themselves stand in nobody's way.
         self._limiter = trio.CapacityLimiter(2 * DATA_REQUESTS)
@@ -135,11 +133,11 @@ def _understood(error: Exception, name: str) -> ClientError | Unavailable | NotU
     return ClientError(_errors.parse(answer, None), "GetObject")
 
 
-def _credentials(credentials: Any, loop: asyncio.AbstractEventLoop) -> Callable[[], S3Credential]:
+def _credentials(credentials: Any, bridge: Bridge) -> Callable[[], S3Credential]:
     """Return what tells obstore, in one of its threads, what to sign with now."""
 
     def current() -> S3Credential:
-        frozen = asyncio.run_coroutine_threadsafe(credentials.get_frozen_credentials(), loop).result(_RENEWAL)
+        frozen = bridge.wait(credentials.get_frozen_credentials, seconds=_RENEWAL)
         return {
             "access_key_id": frozen.access_key,
             "secret_access_key": frozen.secret_key,

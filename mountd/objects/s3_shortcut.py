@@ -6,7 +6,6 @@ something that is not done here, and wherever something does not go as usual, bo
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import time
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from obstore.exceptions import BaseError
 
+from mountd.objects.bridge import in_thread
 from mountd.objects.s3_ranges import NotUnderstood, RangeReader, takes
 from mountd.objects.s3_route import Route, obstacle, obstacle_to_obstore, route_of
 from mountd.objects.s3_wire import Elsewhere, Wire
@@ -21,6 +21,7 @@ from mountd.objects.s3_wire import Elsewhere, Wire
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from mountd.objects.bridge import Bridge
     from mountd.objects.interface import Chunk, Key, Version
 
 log = logging.getLogger("mountd.objects")
@@ -35,12 +36,12 @@ class Shortcut:
     """What one s3fs file system is used for without its client.
 
     Args:
-        loop: the one that the file system runs on.
+        bridge: to the loop that the file system runs on.
     """
 
-    def __init__(self, filesystem: Any, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, filesystem: Any, bridge: Bridge) -> None:
         self._fs = filesystem
-        self._loop = loop
+        self._bridge = bridge
         self._looked = False
         self._wire: Wire | None = None
         self._reader: RangeReader | None = None
@@ -80,7 +81,7 @@ class Shortcut:
         config = client.meta.config
         timeouts = {"timeout": config.read_timeout, "connect_timeout": config.connect_timeout}
         try:
-            self._reader = await asyncio.to_thread(RangeReader, route, self._loop, **timeouts)
+            self._reader = await in_thread(RangeReader, route, self._bridge, **timeouts)
         except (BaseError, OSError, ValueError) as exc:
             log.debug("ranges are read through botocore's client: %s", exc)
 

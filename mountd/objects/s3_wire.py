@@ -7,7 +7,6 @@ is left to botocore's client.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -23,6 +22,7 @@ from botocore.serialize import create_serializer
 from botocore.utils import parse_timestamp, percent_encode_sequence
 
 from mountd.objects import checksums
+from mountd.objects.bridge import in_thread
 from mountd.objects.s3_listing import moment, parse_listing
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Wire:
             credentials = await self.route.client._get_credentials().get_frozen_credentials()
             signer = S3SigV4Auth(credentials, "s3", self.route.region)
             if len(body) > LARGE:
-                await asyncio.to_thread(signer.add_auth, request)
+                await in_thread(signer.add_auth, request)
             else:
                 signer.add_auth(request)
         headers = dict(request.headers.items())
