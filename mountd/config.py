@@ -24,14 +24,15 @@ GiB = 1024**3
 MiB = 1024**2
 
 
-def environment_variables() -> list[str]:
-    """Return the names of the variables that are set in the environment."""
-    return list(os.environ)
-
-
 def environment_variable(name: str) -> str | None:
     """Return the value of an environment variable, `None` where it is not set."""
     return os.environ.get(name)
+
+
+def environment_names(*prefixes: str) -> list[str]:
+    """Return the names of the environment's variables that begin with one of these, in capitals or not."""
+    wanted = tuple(prefix.upper() for prefix in prefixes)
+    return [name for name in os.environ if name.upper().startswith(wanted)]
 
 
 @dataclass(frozen=True, slots=True)

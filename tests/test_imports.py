@@ -50,11 +50,11 @@ LIBRARIES = {
     "adlfs": _CLOUDS,
     "boto3": (),
     "botocore": _CLOUDS,
+    "obstore": _CLOUDS,
     "aiobotocore": _CLOUDS,
     "aiohttp": _CLOUDS,
     "webdav4": _CLOUDS,
     "yarl": _CLOUDS,
-    "obstore": _CLOUDS,
     "sqlite3": ("mountd.writeback.journal",),
     # The local store has no service between itself and the kernel: what other stores read from error codes of a
     # service, it reads from errno.

@@ -15,10 +15,9 @@ import outcome
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 T = TypeVar("T")
-Loop = asyncio.AbstractEventLoop
 
 # A cancelled call gets this many seconds to clean up behind itself; then the trio side goes on without it. Without a
 # bound, a library that swallows cancellation would defeat every deadline.
@@ -28,7 +27,7 @@ GRACE = 5.0
 class Bridge:
     """An asyncio loop in another thread, called from trio. Made by `open_bridge`."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
 
     async def call(self, function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
@@ -41,11 +40,24 @@ class Bridge:
         crossing = _Crossing[T](self.loop)
         return await crossing.go(lambda: function(*args, **kwargs))
 
+    def wait(self, function: Callable[[], Awaitable[T]], *, seconds: float) -> T:
+        """Do the same for a thread that has neither loop. Raises TimeoutError."""
+
+        async def run() -> T:
+            return await function()
+
+        return asyncio.run_coroutine_threadsafe(run(), self.loop).result(seconds)
+
+
+async def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Run what takes its time in a thread, for those on the asyncio loop."""
+    return await asyncio.to_thread(function, *args, **kwargs)
+
 
 class _Crossing(Generic[T]):
     """One call: begun on trio, run on asyncio, ended exactly once on trio."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._token = trio.lowlevel.current_trio_token()
         self._waiting = trio.lowlevel.current_task()
@@ -90,16 +102,6 @@ class _Crossing(Generic[T]):
         self._loop.call_later(GRACE, self._end, outcome.Error(asyncio.CancelledError()))
 
 
-async def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """On the asyncio side: call `function` in a thread, so that the loop goes on meanwhile."""
-    return await asyncio.to_thread(function, *args, **kwargs)
-
-
-def wait_for(coroutine: Coroutine[Any, Any, T], loop: Loop, seconds: float) -> T:
-    """In a thread of neither side: run a coroutine on the asyncio loop and return its result. Raises TimeoutError."""
-    return asyncio.run_coroutine_threadsafe(coroutine, loop).result(seconds)
-
-
 @contextlib.asynccontextmanager
 async def open_bridge() -> AsyncIterator[Bridge]:
     """Run an asyncio loop in a thread until the block ends; tasks that are left then are cancelled."""
@@ -115,7 +117,7 @@ async def open_bridge() -> AsyncIterator[Bridge]:
             await trio.to_thread.run_sync(thread.join, abandon_on_cancel=True)
 
 
-def _serve(loop: Loop) -> None:
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()

@@ -99,7 +99,7 @@ class S3Store(Basic):
         filesystem.retries = 1  # repeating requests is the business of `retry`, which knows what a repeat may do
         self._opened.append(filesystem)
         self._fs = filesystem
-        self._shortcut = Shortcut(filesystem, self._bridge.loop)
+        self._shortcut = Shortcut(filesystem, self._bridge)
 
     async def check(self) -> None:
         """List one key, find out what the service does and the credentials allow, and end uploads that were left.

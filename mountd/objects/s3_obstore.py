@@ -19,7 +19,6 @@ from obstore.store import S3Store as Bucket
 
 from mountd.errors import Unavailable
 from mountd.objects import s3_values as values
-from mountd.objects.bridge import wait_for
 from mountd.objects.interface import ABSENT, Chunk, Key
 from mountd.objects.limit import DATA_REQUESTS
 from mountd.objects.preconditions import require
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
     from obstore.store import S3Credential
 
-    from mountd.objects.bridge import Loop
+    from mountd.objects.bridge import Bridge
     from mountd.objects.described import Description
     from mountd.objects.interface import Buffer, Version
     from mountd.objects.s3_route import Route
@@ -56,6 +55,7 @@ _ANSWERED = re.compile(r"Server returned non-2xx status code: (\d{3})[^:]*: (.*?
 _PLAIN = (403, 404, 412, 416)
 _FAILED = (500, 502, 504)  # not 503, as how long to wait then is in a header that is not shown here
 _UNDECIDED = (408, 409, 429)  # to be tried again, later
+_REDIRECTED = "Received redirect"
 _BROKE = "HTTP error: request or response body error"
 
 _errors = create_parser("rest-xml")
@@ -76,11 +76,11 @@ class ObstoreBucket:
     """A bucket's objects, in threads.
 
     Args:
-        loop: on which botocore renews credentials.
+        bridge: to the loop on which botocore renews credentials.
         timeout: seconds that a request may take. A call that is cancelled before leaves it to itself.
     """
 
-    def __init__(self, route: Route, loop: Loop, *, timeout: float, connect_timeout: float) -> None:
+    def __init__(self, route: Route, bridge: Bridge, *, timeout: float, connect_timeout: float) -> None:
         allowed = datetime.timedelta(seconds=timeout)
         self._bucket = Bucket(
             config={
@@ -99,7 +99,7 @@ class ObstoreBucket:
                 "connect_timeout": datetime.timedelta(seconds=min(timeout, connect_timeout)),
             },
             retry_config={"max_retries": 0},
-            credential_provider=_credentials(route.client._get_credentials(), loop) if route.signed else None,
+            credential_provider=_credentials(route.client._get_credentials(), bridge) if route.signed else None,
         )
         # Requests that were left to themselves stand in nobody's way.
         self._limiter = trio.CapacityLimiter(2 * DATA_REQUESTS)
@@ -169,10 +169,10 @@ def _understood(error: Exception, name: str, operation: str = "GetObject") -> Cl
     """Return what an error of obstore's is in botocore's words."""
     said = str(error)
     found = _ANSWERED.search(said)
+    if found is None and _BROKE in said:
+        return Unavailable(f"{name}: the connection broke")
     if found is None:
-        return (
-            Unavailable(f"{name}: the connection broke") if _BROKE in said else NotUnderstood(said.partition("\n")[0])
-        )
+        return NotUnderstood(said.partition("\n")[0], refused=_REDIRECTED in said)
     status = int(found[1])
     if status not in _PLAIN and status not in _FAILED:
         return NotUnderstood(f"HTTP status {status}", refused=status < 500 and status not in _UNDECIDED)
@@ -180,11 +180,11 @@ def _understood(error: Exception, name: str, operation: str = "GetObject") -> Cl
     return ClientError(_errors.parse(answer, None), operation)
 
 
-def _credentials(credentials: Any, loop: Loop) -> Callable[[], S3Credential]:
+def _credentials(credentials: Any, bridge: Bridge) -> Callable[[], S3Credential]:
     """Return what tells obstore, in one of its threads, what to sign with now."""
 
     def current() -> S3Credential:
-        frozen = wait_for(credentials.get_frozen_credentials(), loop, _RENEWAL)
+        frozen = bridge.wait(credentials.get_frozen_credentials, seconds=_RENEWAL)
         return {
             "access_key_id": frozen.access_key,
             "secret_access_key": frozen.secret_key,

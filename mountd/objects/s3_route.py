@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from botocore import UNSIGNED
 from botocore.utils import get_environ_proxies
 
-from mountd.config import environment_variables
+from mountd.config import environment_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,6 +34,8 @@ _CONFIG_OPTIONS = frozenset(
 )
 _S3_OPTIONS = frozenset({"addressing_style", "us_east_1_regional_endpoint", "use_dualstack_endpoint"})
 _SIGNATURES = (None, "s3v4", UNSIGNED)
+# Variables that name proxies count even where they are not meant for this address: obstore may see that otherwise.
+_PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 # obstore takes these from the environment, for requests that botocore sends without them.
 _OBSTORE_VARIABLES = ("AWS_SSE_", "AWS_SERVER_SIDE_ENCRYPTION", "AWS_S3_EXPRESS", "AWS_PROXY")
 
@@ -113,9 +115,12 @@ def obstacle_to_obstore(filesystem: Any, route: Route) -> str | None:
     for what, found in (
         ("arguments of each request", adds_arguments(filesystem, client.get_object)),
         ("a certificate of the client", client.meta.config.client_cert),
-        ("a proxy", client.meta.config.proxies or get_environ_proxies(route.base) or _proxy_variables()),
+        (
+            "a proxy",
+            client.meta.config.proxies or get_environ_proxies(route.base) or environment_names(*_PROXY_VARIABLES),
+        ),
         ("authorities to trust", route.secure and not _trusts_as_usual(client._endpoint.http_session._verify)),
-        ("variables", [name for name in environment_variables() if name.upper().startswith(_OBSTORE_VARIABLES)]),
+        ("variables", environment_names(*_OBSTORE_VARIABLES)),
     ):
         if found:
             return what
@@ -136,11 +141,6 @@ def _trusts_as_usual(verify: Any) -> bool:
     return verify is True or bool(
         isinstance(verify, str) and usual and os.path.realpath(verify) == os.path.realpath(usual)
     )
-
-
-def _proxy_variables() -> list[str]:
-    """Return the variables that name proxies, even if not for this address: obstore may see that otherwise."""
-    return [name for name in environment_variables() if name.lower() in ("http_proxy", "https_proxy", "all_proxy")]
 
 
 def _others(given: Iterable[str], known: Iterable[str]) -> set[str]:

@@ -22,7 +22,7 @@ from mountd.objects.s3_wire import Elsewhere, Wire
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from mountd.objects.bridge import Loop
+    from mountd.objects.bridge import Bridge
     from mountd.objects.described import Description
     from mountd.objects.interface import Buffer, Chunk, Key, Version
 
@@ -38,12 +38,12 @@ class Shortcut:
     """What one s3fs file system is used for without its client.
 
     Args:
-        loop: the one that the file system runs on.
+        bridge: to the loop that the file system runs on.
     """
 
-    def __init__(self, filesystem: Any, loop: Loop) -> None:
+    def __init__(self, filesystem: Any, bridge: Bridge) -> None:
         self._fs = filesystem
-        self._loop = loop
+        self._bridge = bridge
         self._looked = False
         self._wire: Wire | None = None
         self._obstore: ObstoreBucket | None = None
@@ -86,7 +86,7 @@ class Shortcut:
         config = client.meta.config
         timeouts = {"timeout": config.read_timeout, "connect_timeout": config.connect_timeout}
         try:
-            self._obstore = await in_thread(ObstoreBucket, route, self._loop, **timeouts)
+            self._obstore = await in_thread(ObstoreBucket, route, self._bridge, **timeouts)
         except (BaseError, OSError, ValueError) as exc:
             log.debug("ranges are read through botocore's client: %s", exc)
 

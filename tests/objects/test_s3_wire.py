@@ -16,6 +16,7 @@ from botocore.handlers import decode_list_object_v2
 from mountd.config import MountSettings
 from mountd.errors import BadCredentials, Misdirected, Unavailable, VersionChanged
 from mountd.objects import checksums
+from mountd.objects.bridge import Bridge
 from mountd.objects.interface import Key
 from mountd.objects.s3_listing import moment, parse_listing
 from mountd.objects.s3_route import Route
@@ -54,7 +55,7 @@ async def both_ways(server, proxy):
     try:
         for key in (A, ODD):
             await filesystem._call_s3("put_object", Bucket=bucket, Key=key, Body=b"bytes", Metadata={"x": "y"})
-        shortcut = Shortcut(filesystem, asyncio.get_running_loop())
+        shortcut = Shortcut(filesystem, Bridge(asyncio.get_running_loop()))
         async with shortcut.watching("list_objects_v2"):
             await filesystem._call_s3("list_objects_v2", Bucket=bucket)
         proxy.clear()
