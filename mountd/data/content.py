@@ -240,7 +240,7 @@ class Content:
             self._refused.set(offset, end, 1)
             if offset > self.size:
                 await self._grow(offset)
-            await self._change(offset, end, lambda fd: disk.write_all(fd, data, offset), data)
+            await self._change(offset, end, lambda fd: disk.write_behind(fd, data, offset), data)
             self._refused.set(offset, end, None)
             self._set(offset, end, State.DIRTY)
             self.size = max(self.size, end)

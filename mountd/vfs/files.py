@@ -168,7 +168,7 @@ class Files:
         await content.write(offset, data)
         self._modified(node)
         if not node.unlinked:
-            self._uploader.wrote(content, node.key, offset, offset + len(data))
+            self._uploader.wrote(content, node.key, offset, data)
         return len(data)
 
     async def truncate(self, node: File, size: int, *, opened: bool) -> None:

@@ -9,11 +9,12 @@ import trio
 
 from mountd.data.extents import Span, State
 from mountd.errors import MountdError
+from mountd.writeback.fresh import Fresh
 from mountd.writeback.parts import part_at
 
 if TYPE_CHECKING:
     from mountd.data.content import Content
-    from mountd.objects.interface import Key, ObjectStore, Upload
+    from mountd.objects.interface import Buffer, Key, ObjectStore, Upload
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +37,16 @@ class Ahead:
         self._upload: Upload | None = None
         self._opening = trio.Lock()
         self._failed = False
+        self._fresh = Fresh(part_size)
         content.watchers.add(self._overwritten)
 
+    def wrote(self, start: int, data: Buffer) -> list[tuple[int, Span]]:
+        """Note a write; return the parts that it touched, if they are complete, not sent and not under way."""
+        self._fresh.add(start, data)
+        return self.finished_parts(start, start + len(data))
+
     def finished_parts(self, start: int, end: int) -> list[tuple[int, Span]]:
-        """Return the parts touched by a write of `[start, end)` that are complete, not sent and not under way."""
+        """Return the parts in `[start, end)` that are complete, not sent and not under way."""
         if self._failed:
             return []
         found = []
@@ -59,7 +66,9 @@ class Ahead:
         try:
             async with limiter:
                 self._spoilt.discard(number)
-                data = await self._content.read_compared(*span)
+                data: Buffer | None = self._fresh.take(number, span)
+                if data is None:
+                    data = await self._content.read_compared(*span)
                 if data is not None:
                     upload = await self.upload()
                     await upload.put_part(number, span.start, data)
@@ -101,6 +110,7 @@ class Ahead:
             await self._upload.abort()
 
     def _overwritten(self, start: int, end: int) -> None:
+        self._fresh.changed(start, end)
         at = start
         while at < end:
             number, span = part_at(at, self._part_size)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from mountd.data.content import Content
     from mountd.data.snapshot import Snapshot
+    from mountd.objects.interface import Buffer
     from mountd.writeback.backlog import Backlog
 
 # Bytes that are copied at a time.
@@ -32,7 +33,7 @@ class Spooler:
     def __init__(self, backlog: Backlog) -> None:
         self._backlog = backlog
 
-    def wrote(self, content: Content, key: Key, start: int, end: int) -> None:
+    def wrote(self, content: Content, key: Key, start: int, data: Buffer) -> None:
         """Note a write: nothing goes ahead of what is acknowledged."""
 
     async def forget(self, content: Content) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mountd.data.content import Content
     from mountd.data.inplace import Originals
     from mountd.data.snapshot import Snapshot
-    from mountd.objects.interface import Key, ObjectInfo, ObjectStore, Upload, Version
+    from mountd.objects.interface import Buffer, Key, ObjectInfo, ObjectStore, Upload, Version
 
 # Parts on their way at a time, over all files: enough to fill a fast link, and a bound on memory (times the part size).
 PARALLEL_PARTS = 6
@@ -44,8 +44,8 @@ class Uploader:
         self._ahead: dict[Content, Ahead] = {}
         self._doubts = Doubts()
 
-    def wrote(self, content: Content, key: Key, start: int, end: int) -> None:
-        """Note a write; parts that it completed start on their way."""
+    def wrote(self, content: Content, key: Key, start: int, data: Buffer) -> None:
+        """Note that `data` was written at `start`; parts that it completed start on their way."""
         if self._originals is not None:  # what would go ahead is the copying that is to be saved
             return
         if content.size <= 2 * self._part_size:
@@ -56,8 +56,10 @@ class Uploader:
             ahead = None
         if ahead is None:
             ahead = self._ahead[content] = Ahead(self._store, content, key, part_size=self._part_size)
-            start = 0  # what was written before the file was found to be large
-        for number, span in ahead.finished_parts(start, end):
+            finished = ahead.finished_parts(0, start)  # what was written before the file was found to be large
+        else:
+            finished = []
+        for number, span in [*finished, *ahead.wrote(start, data)]:
             self._nursery.start_soon(ahead.send, number, span, self._limiter)
 
     async def forget(self, content: Content) -> None:

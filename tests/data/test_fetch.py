@@ -35,46 +35,55 @@ class SlowStore(MemoryStore):
 offsets = st.integers(0, SIZE + 1000)
 steps = st.one_of(
     st.tuples(st.just("read"), offsets, st.integers(1, MiB)),
-    st.tuples(st.just("read on"), st.integers(1, 8), st.integers(1, MiB)),
+    st.tuples(st.just("read_on"), st.integers(1, 8), st.integers(1, MiB)),
     st.tuples(st.just("write"), offsets, st.integers(1, 300_000)),
     st.tuples(st.just("truncate"), offsets),
     st.tuples(st.just("evict")),
-    st.tuples(st.just("drop pages")),
+    st.tuples(st.just("drop_pages")),
     st.tuples(st.just("release")),
     st.tuples(st.just("wait"), st.integers(1, 3)),
 )
 
 
-async def play(content, fetcher, model, step):
-    """Carry a step out on the file and on the model."""
-    kind, *how = step
-    buffer = memoryview(bytearray(MiB))
+class Player:
+    """Carries steps out on a file and on the model of it."""
 
-    async def read(at, length):
-        assert bytes(await fetcher.read(content, at, buffer[:length])) == bytes(model[at : at + length])
+    def __init__(self, content, fetcher, model):
+        self.content, self.fetcher, self.model = content, fetcher, model
+        self.buffer = memoryview(bytearray(MiB))
 
-    if kind == "read":
-        await read(*how)
-    elif kind == "read on":
-        for number in range(how[0]):
-            await read(number * how[1], how[1])
-    elif kind == "write":
-        data = os.urandom(how[1])
-        model.extend(bytes(max(0, how[0] - len(model))))
-        model[how[0] : how[0] + len(data)] = data
-        await content.write(how[0], data)
-    elif kind == "truncate":
-        await content.truncate(how[0])
-        del model[how[0] :]
-        model.extend(bytes(how[0] - len(model)))
-    elif kind == "evict" and content.evictable:
-        content.evict(0, content.size)
-    elif kind == "drop pages" and content.is_open:
-        os.posix_fadvise(content._file(), 0, 0, os.POSIX_FADV_DONTNEED)
-    elif kind == "release":
-        fetcher.release(content)
-    elif kind == "wait":
-        await trio.sleep(how[0])
+    async def read(self, at, length):
+        found = await self.fetcher.read(self.content, at, self.buffer[:length])
+        assert bytes(found) == bytes(self.model[at : at + length])
+
+    async def read_on(self, times, length):
+        for number in range(times):
+            await self.read(number * length, length)
+
+    async def write(self, at, length):
+        data = os.urandom(length)
+        self.model.extend(bytes(max(0, at - len(self.model))))
+        self.model[at : at + length] = data
+        await self.content.write(at, data)
+
+    async def truncate(self, size):
+        await self.content.truncate(size)
+        del self.model[size:]
+        self.model.extend(bytes(size - len(self.model)))
+
+    async def evict(self):
+        if self.content.evictable:
+            self.content.evict(0, self.content.size)
+
+    async def drop_pages(self):
+        if self.content.is_open:
+            os.posix_fadvise(self.content._file(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+    async def release(self):
+        self.fetcher.release(self.content)
+
+    async def wait(self, seconds):
+        await trio.sleep(seconds)
 
 
 @given(st.lists(steps, max_size=20), st.lists(st.integers(0, 5), max_size=40), st.sampled_from([MiB, 64 * MiB]))
@@ -90,8 +99,9 @@ def test_every_read_returns_what_the_file_holds(played, waits, budget):
         try:
             async with trio.open_nursery() as nursery:
                 fetcher = Fetcher(store, nursery=nursery, prefetch_limit=4 * MiB, budget=budget)
-                for step in played:
-                    await play(content, fetcher, model, step)
+                player = Player(content, fetcher, model)
+                for kind, *how in played:
+                    await getattr(player, kind)(*how)
                 await fetcher.settle()
                 assert fetcher._in_flight == 0
                 fetcher.release(content)

@@ -58,10 +58,9 @@ async def test_never_more_is_fetched_in_vain_than_was_read(mount, step):
     """However the reads go, whoever stops has caused at most twice the requests."""
     async with mount(freshness=60) as shell:
         await fill(shell)
-        read_so_far = asked = 0
-        for number in range(0, FILES, step):
+        asked = 0
+        for read_so_far, number in enumerate(range(0, FILES, step), 1):
             asked += len(await read(shell, number))
-            read_so_far += 1
             assert asked <= 2 * read_so_far
 
 

@@ -165,7 +165,7 @@ async def test_the_cache_stays_within_its_bound(mount):
             await shell.close(handle)
         await shell.fs.files.settle()
         with trio.fail_after(30):
-            while shell.fs.status().cache_bytes > 16 * MiB:
+            while shell.fs.status().cache_bytes > 16 * MiB:  # noqa: ASYNC110
                 await trio.sleep(0.01)
 
 
