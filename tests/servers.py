@@ -96,8 +96,8 @@ class S3Server(Server):
 
 
 @contextlib.contextmanager
-def seaweedfs():
-    """Run a SeaweedFS server and yield an `S3Server`."""
+def seaweedfs(*options):
+    """Run a SeaweedFS server, with further options of `weed server`, and yield an `S3Server`."""
     folder = Path(tempfile.mkdtemp(prefix="mountd-test-s3-"))
     account = {"accessKey": "test", "secretKey": secrets.token_hex(16)}
     identities = [{"name": "test", "credentials": [account], "actions": ["Admin", "Read", "List", "Tagging", "Write"]}]
@@ -112,6 +112,7 @@ def seaweedfs():
         *(f"-s3.localSocket={folder / 's3.sock'}", f"-filer.localSocket={folder / 'filer.sock'}"),
         "-s3.domainName=localhost",  # buckets are names in it, too,
         "-s3.iam.readOnly=false",  # so that tests can make accounts
+        *options,
     ]
     log = (folder / "log").open("wb")
     process = subprocess.Popen(

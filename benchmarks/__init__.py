@@ -1,0 +1,1 @@
+"""mountd side by side with what people would use instead, and with the limits: `python -m benchmarks --help`."""
