@@ -570,7 +570,7 @@ class Content:
     def close_file(self) -> None:
         """Close the backing file. Only while it is `idle`, or when nobody has the file open."""
         if self._fd is not None:
-            self._compared = set() if self.extents else None
+            self._compared = set()  # also of what is being put there at this moment
             fd, self._fd = self._fd, None
             self._retire(fd)
             self._ledger.closed(self)

@@ -22,6 +22,7 @@ from mountd.objects import s3_values as values
 from mountd.objects.interface import ABSENT, Chunk, Key
 from mountd.objects.limit import DATA_REQUESTS
 from mountd.objects.preconditions import require
+from mountd.objects.s3_wire import MOVED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,10 +53,9 @@ _RENEWAL = 30.0  # seconds that a renewal may take
 
 # "... in 1.7ms - Server returned non-2xx status code: 404 Not Found: <the body>", and then a dump of the error.
 _ANSWERED = re.compile(r"Server returned non-2xx status code: (\d{3})[^:]*: (.*?)\n\nDebug source:\n", re.DOTALL)
-_PLAIN = (403, 404, 412, 416)
-_FAILED = (500, 502, 504)  # not 503, as how long to wait then is in a header that is not shown here
+_UNDERSTOOD = (403, 404, 412, 416, 500, 502, 504)  # not 503, as how long to wait is in a header that is not shown here
 _UNDECIDED = (408, 409, 429)  # to be tried again, later
-_REDIRECTED = "Received redirect"
+_NOTHING_DONE = ("Received redirect", "ConnectError(")
 _BROKE = "HTTP error: request or response body error"
 
 _errors = create_parser("rest-xml")
@@ -90,6 +90,7 @@ class ObstoreBucket:
                 "region": route.region or "us-east-1",
                 "skip_signature": not route.signed,
                 "request_payer": False,
+                "checksum_algorithm": "SHA256",  # which the service compares the bytes with, and keeps
             },
             client_options={
                 **({"root_certificate": Path(route.authorities).read_bytes()} if route.authorities else {}),
@@ -118,11 +119,10 @@ class ObstoreBucket:
     async def put(self, name: str, data: Buffer, described: Description, expect: Version | None) -> Version:
         """Store an object of at most MAX_PUT bytes that carries what `puts` allows, and return its version.
 
-        The service compares the bytes with their SHA-256, which is part of the signature. Raises as `read` does.
+        The service compares the bytes with their SHA-256. A call that is cancelled waits for the end of the request
+        all the same: left to itself, it could store the object after whatever is done next. Raises as `read` does.
         """
-        return await trio.to_thread.run_sync(
-            self._put, name, data, described, expect, abandon_on_cancel=True, limiter=self._limiter
-        )
+        return await trio.to_thread.run_sync(self._put, name, data, described, expect, limiter=self._limiter)
 
     def _put(self, name: str, data: Buffer, described: Description, expect: Version | None) -> Version:
         attributes: Any = {_ATTRIBUTES[each]: value for each, value in described.items()}
@@ -172,12 +172,15 @@ def _understood(error: Exception, name: str, operation: str = "GetObject") -> Cl
     if found is None and _BROKE in said:
         return Unavailable(f"{name}: the connection broke")
     if found is None:
-        return NotUnderstood(said.partition("\n")[0], refused=_REDIRECTED in said)
+        return NotUnderstood(said.partition("\n")[0], refused=any(words in said for words in _NOTHING_DONE))
     status = int(found[1])
-    if status not in _PLAIN and status not in _FAILED:
-        return NotUnderstood(f"HTTP status {status}", refused=status < 500 and status not in _UNDECIDED)
     answer: dict[str, Any] = {"status_code": status, "headers": {}, "body": found[2].encode()}
-    return ClientError(_errors.parse(answer, None), operation)
+    refused = status < 500 and status not in _UNDECIDED
+    named = _errors.parse(answer, None)
+    final = refused and operation == "PutObject" and named["Error"].get("Code") not in MOVED
+    if status in _UNDERSTOOD or final:
+        return ClientError(named, operation)
+    return NotUnderstood(f"HTTP status {status}", refused=refused)
 
 
 def _credentials(credentials: Any, bridge: Bridge) -> Callable[[], S3Credential]:

@@ -58,7 +58,8 @@ LARGE = 64 * 1024
 ANNOUNCED = 1024 * 1024
 _PIECE = 256 * 1024
 _FAILED_AFTER_ALL = re.compile(rb"\s*(?:<\?xml[^>]*\?>)?\s*<Error[\s>]")
-_ELSEWHERE = frozenset({"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"})
+# The bucket is not where it was asked for.
+MOVED = frozenset({"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"})
 
 _serializer = create_serializer("rest-xml", include_validation=False)
 _parsers = ResponseParserFactory()
@@ -157,7 +158,7 @@ def _read(operation: Any, answer: dict[str, Any]) -> dict[str, Any]:
     parsed: dict[str, Any] = _parser.parse(answer, operation.output_shape)
     if answer["status_code"] < 300:
         return parsed
-    elsewhere = answer["status_code"] < 400 or parsed["Error"].get("Code") in _ELSEWHERE
+    elsewhere = answer["status_code"] < 400 or parsed["Error"].get("Code") in MOVED
     if elsewhere or (answer["status_code"] == 400 and "x-amz-bucket-region" in answer["headers"]):
         raise Elsewhere(parsed["Error"].get("Code"))
     raise ClientError(parsed, operation.name)
