@@ -244,7 +244,7 @@ class AttributeStore:
     async def _stored(self, state: Sidecar) -> bool:
         """Store a sidecar; tell whether that was done, and not given up because the directory is gone."""
         if state.left and not await self._is_there(state.directory):
-            self.forget([state.directory])
+            self._drop([state.directory])
             return False
         state.left = False
         if state.checked == float("-inf"):
@@ -294,15 +294,23 @@ class AttributeStore:
         self._failures.add(f"{state.key}: it could not be read and is kept as {kept}")
         state.version, state.damaged = damaged.version, False
 
-    def forget_below(self, prefix: Key) -> list[Key]:
+    async def forget_below(self, prefix: Key) -> list[Key]:
         """Like `forget`, of a directory and those below it."""
-        return self.forget([directory for directory in self._changed if directory.startswith(prefix)])
+        return await self.forget([directory for directory in self._changed if directory.startswith(prefix)])
 
-    def forget(self, directories: Iterable[Key]) -> list[Key]:
-        """Drop what is pending for directories that are gone.
+    async def forget(self, directories: Iterable[Key]) -> list[Key]:
+        """Drop what is pending for directories that are to go.
 
-        Returns the sidecars that were just being stored, and may yet come about: they are to be deleted.
+        Returns, once that has ended, the sidecars that were just being stored: they are to be deleted.
         """
+        broken_off = self._drop(directories)
+        for state in broken_off:
+            async with state.lock:
+                pass
+        return [state.key for state in broken_off]
+
+    def _drop(self, directories: Iterable[Key]) -> list[Sidecar]:
+        """Drop what is pending and break off what is being stored."""
         broken_off = []
         for directory in directories:
             state = self._changed.pop(directory, None)
@@ -311,5 +319,5 @@ class AttributeStore:
                 state.pending.clear()
                 if state.writing is not None:
                     state.writing.cancel()
-                    broken_off.append(state.key)
+                    broken_off.append(state)
         return broken_off

@@ -300,7 +300,7 @@ class Changes:
 
         The sidecar may have been stored since, or be just being stored.
         """
-        written = self._keeper.attributes.forget([directory.key])
+        written = await self._keeper.attributes.forget([directory.key])
         state, directory.sidecar = directory.sidecar, None
         if state is not None and state.version != ABSENT:
             written.append(state.key)

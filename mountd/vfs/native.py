@@ -50,7 +50,7 @@ class NativeAttributes(AttributeStore):
     async def flush_in(self, directories: Iterable[Key]) -> None:
         await self.journaled()
 
-    def forget(self, directories: Iterable[Key]) -> list[Key]:
+    async def forget(self, directories: Iterable[Key]) -> list[Key]:
         """There is nothing pending."""
         return []
 

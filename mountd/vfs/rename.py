@@ -280,7 +280,7 @@ class Renames:
         await self._changes.keep_alive(parent, without=name)
         await self._delete_all([*tree.copies, *tree.replaced], below=source)
         crash.point("tree-deleted")
-        for sidecar in self._keeper.attributes.forget_below(source):
+        for sidecar in await self._keeper.attributes.forget_below(source):
             await self._store.delete(sidecar)
         self._journal.end(intent)
         await tree.relink()

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 # Waits between attempts, in seconds, each drawn between half of it and all.
 FIRST_WAIT, LAST_WAIT = 1.0, 60.0
 # Many files get another name, or go, right after they were written.
-GATHER = 1.0
+GATHER = 0.25
 # Changes of one group on their way at a time.
 AT_ONCE = 16
 # Objects that one request deletes.

@@ -6,6 +6,8 @@ import pytest
 import trio
 
 from mountd.errors import AlreadyExists, FileTooLarge, Stale, Unavailable
+from mountd.objects.interface import Key
+from mountd.objects.memory import MemoryStore
 
 MiB = 1 << 20
 
@@ -184,3 +186,27 @@ async def test_a_file_larger_than_the_store_takes_is_refused_at_once(mount):
                 await change()
         await shell.close(handle)
         assert await shell.stored("a") == b"x" * 300_000
+
+
+async def test_a_sidecar_that_is_being_stored_does_not_outlive_its_directory(mount):
+    """A request that cannot be called back is waited for, or it would bring the directory back."""
+
+    class Late(MemoryStore):
+        async def put(self, key, data, *, expect=None):
+            with trio.CancelScope(shield=True):
+                if key.startswith("d/."):
+                    begun.set()
+                    await trio.sleep(0.2)
+                return await super().put(key, data, expect=expect)
+
+    begun = trio.Event()
+    async with mount(Late()) as shell:
+        await shell.mkdir("d")
+        await shell.write("d/a", b"x")
+        unchanged = dict.fromkeys(("uid", "gid", "atime_ns", "mtime_ns"))
+        await shell.fs.metadata.set(await shell.node("d/a"), mode=0o600, **unchanged)
+        await begun.wait()
+        await shell.unlink("d/a")
+        await shell.rmdir("d")
+        await trio.sleep(0.5)
+        assert (await shell.other.list_page(Key(""), recursive=True)).objects == []
