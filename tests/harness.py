@@ -225,7 +225,7 @@ class Corner(Mount):
     def __init__(self, whole, name):
         super().__init__(whole.host, whole.name, whole.path / name, whole.pid)
         self._whole = whole
-        self.path.mkdir()
+        self.path.mkdir(exist_ok=True)
 
     def remount(self):
         self._whole.remount()

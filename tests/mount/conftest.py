@@ -3,6 +3,7 @@
 import itertools
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,9 @@ def _fixture_of(kind):
 
     return store
 
+
+# How many directories the tests of one file have for themselves.
+CORNERS = 25
 
 local_store = _fixture_of("local")
 s3_store = _fixture_of("s3")
@@ -49,6 +53,9 @@ def shared(request):
         mount = make_host().mount(store)
         if request.param == "memory":
             store.seen_at = mount.path
+        for number in range(CORNERS):
+            (mount / f"test{number:02}").mkdir()
+        time.sleep(1.1)  # as long as a directory made here counts as empty, whatever others put there
         yield store, mount, itertools.count()
     shutil.rmtree(folder)
 

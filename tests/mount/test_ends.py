@@ -292,7 +292,7 @@ class TestSync:
         with open(mount / "large", "rb", buffering=0) as file:
             file.seek(20 << 20)
             file.read(4096)
-            assert state(mount / "large") == "partial"
+            until(lambda: state(mount / "large") == "partial")
             file.seek(0)
             while file.read(1 << 20):
                 pass
