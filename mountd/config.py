@@ -112,7 +112,7 @@ class MountSettings:
     cache_size: int = _setting(10 * GiB, units.parse_size, "local disk space for bytes that are also in the store")
     part_size: int = _setting(8 * MiB, units.parse_size, "bytes per request, both ways")
     copy_limit: int = _setting(5 * GiB, units.parse_size, "S3: larger objects are copied in parts")
-    prefetch_limit: int = _setting(64 * MiB, units.parse_size, "how far ahead of a sequential reader to fetch")
+    prefetch_limit: int = _setting(64 * MiB, units.parse_size, "how far ahead of a reader to fetch; 0: never ahead")
     name_limit: int = _setting(1_000_000, units.parse_count, "names kept in memory, some 200 bytes each")
     node_limit: int = _setting(50_000, units.parse_count, "files kept in memory that were opened, some 5 KiB each")
     open_files_limit: int = _setting(500, units.parse_count, "backing files kept open that nobody reads or writes")

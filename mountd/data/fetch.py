@@ -130,9 +130,14 @@ class Fetcher:
         landed = await self._land(content, start, end)
         return None if landed else await self._past_the_disk(content, start, end)
 
+    @property
+    def prefetches(self) -> bool:
+        """Whether anything is to be fetched before somebody asks for it."""
+        return self._limit > 0 and self._in_place is None
+
     def is_absent(self, content: Content) -> bool:
         """Tell whether nothing of a file is here or on its way."""
-        return self._in_place is None and not content.extents and not self._file(content).flights
+        return not content.extents and not self._file(content).flights
 
     async def fetch(self, content: Content) -> None:
         """Bring a file here that nobody waits for yet, if there is room for it. Raises as `read` does."""

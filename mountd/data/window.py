@@ -76,7 +76,7 @@ class Streams:
 
     def _start(self, offset: int) -> _Stream:
         # A read from the start is most often the first of many; anywhere else it is a seek until proven otherwise.
-        window = INITIAL_WINDOW if offset == 0 else 0
+        window = min(INITIAL_WINDOW, self._limit) if offset == 0 else 0
         stream = _Stream(offset, window, grow_at=offset + (window // 2 or TOLERANCE // 8), ahead=offset)
         self._streams.insert(0, stream)
         del self._streams[STREAMS:]

@@ -155,7 +155,7 @@ class Files:
         """Return up to `size` bytes at `offset`; the memory is overwritten by the next call."""
         node = self.node(handle)
         content = self.content(node)
-        if offset == 0 and content.size <= WHOLE and not self._native:
+        if offset == 0 and content.size <= WHOLE:
             self._neighbours.was_read(node)
         return await self._fetcher.read(content, offset, self._buffer[:size])
 

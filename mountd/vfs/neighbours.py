@@ -90,7 +90,7 @@ class Neighbours:
     def was_read(self, node: File) -> None:
         """Note that somebody reads a small file from its start, and fetch what may be next."""
         directory = node.parent
-        if directory is None or directory.listing is None:
+        if directory is None or directory.listing is None or not self._fetcher.prefetches:
             return
         reading = self._readings.get(directory)
         if reading is None:

@@ -71,3 +71,11 @@ async def test_large_files_and_directories_are_left_alone(mount):
         asked = await read(shell, 0) + await read(shell, 1)
         assert "d/002" not in asked
         assert not [key for key in asked if key.startswith("d/0031")]
+
+
+async def test_nothing_is_fetched_ahead_where_that_is_switched_off(mount):
+    """Whoever pays for each request can have that."""
+    async with mount(freshness=60, prefetch_limit=0) as shell:
+        await fill(shell)
+        for number in range(20):
+            assert await read(shell, number) == [f"d/{number:03}"]
