@@ -142,7 +142,7 @@ class Content:
         self._ledger.used(self, start, end)
         return disk.read_from_page_cache(self._file(), buffer, start)
 
-    async def read(self, start: int, end: int) -> bytes | None:
+    async def read(self, start: int, end: int) -> Buffer | None:
         """Return `[start, end)` from the backing file, or `None` where some of it is absent or turned out damaged.
 
         Raises Corrupt where the store has not got what is damaged.
@@ -153,9 +153,9 @@ class Content:
             if not self._verified(start, end):
                 return await self._read_unverified(start, end)
             self._ledger.used(self, start, end)
-            return await trio.to_thread.run_sync(disk.read_all, self._file(), start, end)
+            return await trio.to_thread.run_sync(disk.read_once, self._file(), start, end)
 
-    async def _read_unverified(self, start: int, end: int) -> bytes | None:
+    async def _read_unverified(self, start: int, end: int) -> Buffer | None:
         whole = blocks.align_out(start, end, self.size)
         data = await self._read_compared(*whole)
         if self._compared is not None:
@@ -170,7 +170,7 @@ class Content:
         known = self._compared is None or self._compared.issuperset(blocks.touched(start, end))
         return known and not self._sums.is_damaged(start, end)
 
-    async def read_compared(self, start: int, end: int) -> bytes | None:
+    async def read_compared(self, start: int, end: int) -> Buffer | None:
         """Return `[start, end)` after comparing it with its checksums, or `None` as `read` does. Raises Corrupt."""
         if not self.extents.covers(start, end):
             return None
@@ -188,7 +188,7 @@ class Content:
                 await self._read_compared(start, min(start + STEP, run.end))
         return [blocks.span(number, self.size) for number in sorted(self._sums.damaged)]
 
-    async def _read_compared(self, start: int, end: int) -> bytes:
+    async def _read_compared(self, start: int, end: int) -> Buffer:
         """Return `[start, end)` of the backing file; blocks that are not as they were written are dropped, or noted."""
         with self.reading():
             data, broken = await self._compare(start, end)
@@ -198,11 +198,11 @@ class Content:
                     self._drop_damaged(broken)
             return data
 
-    async def _compare(self, start: int, end: int) -> tuple[bytes, set[int]]:
+    async def _compare(self, start: int, end: int) -> tuple[Buffer, set[int]]:
         claim, fd = self._sums.claim(start, end), self._file()
 
-        def compare() -> tuple[bytes, set[int]]:
-            data = disk.read_all(fd, claim.start, claim.end)
+        def compare() -> tuple[Buffer, set[int]]:
+            data = memoryview(disk.read_once(fd, claim.start, claim.end))
             broken = claim.broken(data)
             return (data if claim[:2] == (start, end) else data[start - claim.start : end - claim.start]), broken
 

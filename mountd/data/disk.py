@@ -74,6 +74,19 @@ def read_into(fd: int, view: memoryview, start: int) -> None:
         at += got
 
 
+def read_once(fd: int, start: int, end: int) -> Buffer:
+    """Read as `read_all` does, but keep nothing large in the page cache; see `write_behind`."""
+    if end - start < _LARGE:
+        return read_all(fd, start, end)
+    data = bytearray(end - start)
+    try:
+        got = os.preadv(fd, [data], start, _RWF_DONTCACHE)
+    except OSError:  # one that is no matter of the flag is met again
+        got = 0
+    read_into(fd, memoryview(data)[got:], start + got)
+    return data
+
+
 def read_all(fd: int, start: int, end: int) -> bytes:
     """Read `[start, end)`; what lies behind the end of the file reads as zeros, like any hole."""
     data = os.pread(fd, end - start, start)

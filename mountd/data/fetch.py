@@ -123,9 +123,11 @@ class Fetcher:
         file = self._file(content)
         if await _wait(flight for flight in file.over(start, end) if not flight.landed.is_set()):
             return None
+        if not file.cold and content.extents.covers(start, end):
+            file.cold = True
+            self._read_ahead(content, file, start, end)
         data = await content.read(start, end)
         if data is not None:
-            file.cold = True
             return data
         landed = await self._land(content, start, end)
         return None if landed else await self._past_the_disk(content, start, end)
