@@ -6,10 +6,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.harness import open_hosts
 from tests.servers import azurite, fake_gcs, hierarchical, rclone_s3, rclone_webdav, seaweedfs
+
+# How long an example takes is no property of the code on a machine where other tests run.
+hypothesis.settings.register_profile("mountd", deadline=None)
+hypothesis.settings.load_profile("mountd")
 
 
 def pytest_addoption(parser):
