@@ -7,6 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
+COMPARABLE := $(VENV)/.comparable
 
 # Tests mostly wait, for servers and mounts. A file's tests stay together: they share what is costly to make.
 TEST_PROCESSES ?= 4
@@ -16,12 +17,15 @@ SOAK_MINUTES ?= 10
 SOAK_STORE ?= s3
 SOAK_OPTIONS ?=
 
+# See `python -m benchmarks --help`: --peers, --workloads, --latency, --runs, --scale and others.
+BENCH_OPTIONS ?= --json benchmarks/results.json --report benchmarks/RESULTS.md
+
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help mount unmount test soak table lint clean run-packages build-packages test-packages packages
+.PHONY: help mount unmount test soak table bench lint clean run-packages build-packages test-packages bench-packages packages
 
 help: ## show this help (the default)
 	@echo 'Targets (choose the interpreter with PYTHON=python3.12):'
@@ -47,9 +51,12 @@ soak: run-packages test-packages $(TESTABLE) ## work, kill and break things for 
 table: ## after `make test`: how the suites did on each kind of store
 	@$(BIN)/python -m tests.table $(VENV)/report.xml
 
+bench: run-packages test-packages bench-packages $(COMPARABLE) ## mountd beside rclone, s3fs, JuiceFS (BENCH_OPTIONS)
+	$(BIN)/python -m benchmarks $(BENCH_OPTIONS)
+
 clean: ## remove the virtual environment, caches and builds (unmount first)
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find mountd tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find mountd tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Stamps inside the environment: they go away with it.
 $(INSTALLED): pyproject.toml | build-packages
@@ -65,6 +72,10 @@ $(TESTABLE): pyproject.toml $(INSTALLED)
 	npm install --silent --no-fund --no-audit --prefix $(VENV)/npm azurite  # a server of Azure's API
 	@touch $@
 
+$(COMPARABLE): pyproject.toml $(TESTABLE)
+	$(BIN)/python -m pip install --quiet --editable . --group test --group bench
+	@touch $@
+
 # Asked for by what they bring, not by package name: a Python of one's own or another distribution will do.
 run-packages:
 	@command -v fusermount3 >/dev/null || $(MAKE) --no-print-directory packages PACKAGES=fuse3
@@ -76,6 +87,9 @@ test-packages:
 		command -v $${program%%:*} >/dev/null || missing="$$missing $${program##*:}"; \
 	done; \
 	[ -z "$$missing" ] || $(MAKE) --no-print-directory packages PACKAGES="$$missing"
+
+bench-packages:
+	@command -v s3fs >/dev/null || $(MAKE) --no-print-directory packages PACKAGES=s3fs
 
 # An order-only prerequisite runs each time, so it looks first whether anything is to be built at all.
 build-packages:

@@ -13,8 +13,7 @@ from benchmarks.workload import Sizes
 from tests.servers import S3Server
 
 # Loaded once by the process that all others are forked from.
-PRELOADED = ["boto3", "obstore", "numpy", "benchmarks.workloads"]
-LIBRARIES = ["torch", "safetensors.torch", "pandas", "pyarrow.parquet"]
+PRELOADED = ["boto3", "numpy", "benchmarks.workloads"]
 
 
 class Failed(Exception):

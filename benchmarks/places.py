@@ -4,21 +4,9 @@ import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
-import obstore
-from obstore.store import S3Store
+from boto3.s3.transfer import TransferConfig
 
-
-def open_bucket(server, bucket, endpoint=None):
-    """Return obstore's view of a bucket of an `S3Server`."""
-    return S3Store(
-        bucket,
-        endpoint=endpoint or server.endpoint,
-        access_key_id=server.key,
-        secret_access_key=server.secret,
-        region="us-east-1",
-        virtual_hosted_style_request=False,
-        client_options={"allow_http": True, "timeout": "120s"},
-    )
+MiB = 1024 * 1024
 
 
 def stored_files(folder):
@@ -31,25 +19,33 @@ class BucketPlace:
     """A bucket."""
 
     def __init__(self, server, bucket):
-        self._store = open_bucket(server, bucket)
+        self._client, self._bucket = server.client(), bucket
 
     def put(self, keys, data):
         """Put the same bytes under many keys."""
-        with ThreadPoolExecutor(16) as threads:
-            list(threads.map(lambda key: obstore.put(self._store, key, data), keys))
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda key: self._client.put_object(Bucket=self._bucket, Key=key, Body=data), keys))
 
     def copy(self, source, key):
         """Copy an object inside the store."""
-        obstore.copy(self._store, source, key)
+        self._client.copy_object(Bucket=self._bucket, Key=key, CopySource={"Bucket": self._bucket, "Key": source})
 
     def load(self, folder):
         """Put all files of a folder."""
-        with ThreadPoolExecutor(16) as threads:
-            list(threads.map(lambda path: obstore.put(self._store, str(path), folder / path), stored_files(folder)))
+        parts = TransferConfig(multipart_threshold=8 * MiB, multipart_chunksize=8 * MiB, use_threads=False)
+
+        def put(path):
+            if (folder / path).stat().st_size > 8 * MiB:
+                self._client.upload_file(folder / path, self._bucket, str(path), Config=parts)
+            else:
+                self._client.put_object(Bucket=self._bucket, Key=str(path), Body=(folder / path).read_bytes())
+
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(put, stored_files(folder)))
 
 
 class FolderPlace:
-    """A folder: of a mount, or of the local disk."""
+    """A folder of a mount."""
 
     def __init__(self, folder):
         self._folder = folder
@@ -66,8 +62,7 @@ class FolderPlace:
     def load(self, folder):
         """Copy all files of a folder."""
         with ThreadPoolExecutor(8) as threads:
-            files = stored_files(folder)
-            list(threads.map(lambda path: shutil.copyfile(folder / path, self._made(path)), files))
+            list(threads.map(lambda path: shutil.copyfile(folder / path, self._made(path)), stored_files(folder)))
 
     def _made(self, key):
         path = self._folder / key

@@ -5,7 +5,7 @@ A record is a dict: `latency` (ms), `run`, `workload`, `peer`, and `seconds` or 
 """
 
 import statistics
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 OURS = "mountd"
 OURS_LATER = "mountd write-back"
@@ -16,7 +16,10 @@ TARGET = 1.2
 
 @dataclass(frozen=True)
 class Cell:
-    """What one peer did in one row, over all runs. Seconds are `None` if it never worked out."""
+    """What one peer did in one row, over all runs. Seconds are `None` if it never worked out.
+
+    `returned` is how long the calls of what was waited for in the bucket took.
+    """
 
     seconds: float | None
     fastest: float | None
@@ -27,6 +30,7 @@ class Cell:
     memory: int
     requests: dict[str, int]
     received: int
+    returned: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,21 @@ class Row:
     to_limit: float | None = None
     least: float | None = None
     best: str = ""
-    missed: list[str] = field(default_factory=list)
+
+    @property
+    def slower(self) -> bool:
+        """Whether the ratio to the best peer misses the target."""
+        return self.ratio is not None and self.ratio < TARGET
+
+    @property
+    def far_from_limit(self) -> bool:
+        """Whether the ratio to the limit misses its target."""
+        return self.least is not None and self.to_limit is not None and self.to_limit < self.least
+
+    @property
+    def missed(self) -> list[str]:
+        """Which targets are missed, and by how much."""
+        return list(_missed(self))
 
 
 def cell(records):
@@ -69,6 +87,7 @@ def cell(records):
         max(each.get("memory", 0) for each in worked),
         typical.get("requests", {}),
         typical.get("received", 0),
+        typical.get("returned"),
     )
 
 
@@ -96,7 +115,7 @@ def row(workload, records, peers, *, limit=None, least=None):
     waiting, _ = best(cells, [name for name in others if peers[name]["waits"]])
     ours = cells[OURS].seconds if OURS in cells else None
     later = cells[OURS_LATER].seconds if OURS_LATER in cells else None
-    made = Row(
+    return Row(
         workload,
         cells,
         limit,
@@ -107,8 +126,6 @@ def row(workload, records, peers, *, limit=None, least=None):
         least,
         who,
     )
-    made.missed.extend(_missed(made))
-    return made
 
 
 def _missed(row):
@@ -118,7 +135,7 @@ def _missed(row):
     for which, ratio in ((OURS, row.ratio), (OURS_LATER, row.later)):
         if ratio is not None and ratio < TARGET:
             yield f"{which} {ratio:.2f} of {TARGET} times {row.best}"
-    if row.least is not None and row.to_limit is not None and row.to_limit < row.least:
+    if row.far_from_limit:
         yield f"{row.to_limit:.2f} of {row.least:.2f} of the limit"
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from benchmarks import measure
-from benchmarks.client import LIBRARIES, Clients, Failed, Job
+from benchmarks.client import Clients, Failed, Job
 from benchmarks.data import build
 from benchmarks.peers import MARKER, PEERS, free_port
 from benchmarks.places import BucketPlace
@@ -69,13 +69,8 @@ def described(choice):
     found = {name: WORKLOADS[name] for name in choice.workloads}
     mounting = {str(latency): {"title": "time to mount", "amount": 1, "unit": "s"} for latency in choice.latencies}
     return {MOUNTING: {"at": mounting}} | {
-        name: {"at": at(each), "least": each.least, "against": each.against, "limit": _limit_name(each)}
-        for name, each in found.items()
+        name: {"at": at(each), "least": each.least, "against": each.against} for name, each in found.items()
     }
-
-
-def _limit_name(workload):
-    return workload.limit if isinstance(workload.limit, str) else "requests"
 
 
 class Local:
@@ -299,8 +294,7 @@ class Limits:
 
 def _libraries(choice):
     """Return what the clients have loaded before they start: nothing large where nothing large is used."""
-    used = {"benchmarks.workloads.learning", "benchmarks.workloads.writing"}
-    return LIBRARIES if any(WORKLOADS[name].act.__module__ in used for name in choice.workloads) else ()
+    return sorted({library for name in choice.workloads for library in WORKLOADS[name].libraries})
 
 
 @contextlib.contextmanager

@@ -89,8 +89,8 @@ class Workload:
             same act on local files.
         least: the target: at least this part of the limit's speed.
         against: another workload on the same mount that is the limit.
+        libraries: modules that are loaded before the clock runs.
         only: peers that it is for, all if empty.
-        remark: what a reader has to know.
     """
 
     name: str
@@ -106,10 +106,5 @@ class Workload:
     limit: tuple[Act, ...] | str = ()
     least: float | None = None
     against: str = ""
+    libraries: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
-    remark: str = ""
-
-    @property
-    def changes(self) -> bool:
-        """Whether it writes."""
-        return self.group == "writing"

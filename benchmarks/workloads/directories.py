@@ -97,11 +97,11 @@ PACKAGE = {"unit": "ms each", "data": ("package",)}
 
 READING = (
     Workload("list-cold", "`ls -l` of {many} objects, cold", list_many, limit=(raw.listing("many"),), **MANY),
-    Workload("list-again", "`ls -l` of the same, again", list_many, after="list-cold", **MANY),
+    Workload("list-again", "`ls -l` of {many} objects, again", list_many, after="list-cold", **MANY),
     Workload("import-cold", "import of a package of {modules} modules, cold", import_package, **PACKAGE),
     Workload(
         "import-warm",
-        "import of the same, warm",
+        "import of a package of {modules} modules, warm",
         import_package,
         after="import-cold",
         drop=True,

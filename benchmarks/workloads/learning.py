@@ -96,11 +96,12 @@ def _weights(kind, touch):
         name = f"{kind}/mapped{processes}{ending}"
         yield Workload(
             f"{kind}-mapped-{processes}",
-            f"{title} and use of as much by {processes} process{'es' * (processes > 1)}, cold",
+            f"{title} and use of {{weights_mib}} MiB by {processes} process{'es' * (processes > 1)}, cold",
             mapped(name, touch, processes),
             data=(name,),
             against=f"{kind}-read",
             least=0.9,
+            libraries=("torch", "safetensors.torch"),
             **shared,
         )
 
@@ -113,8 +114,15 @@ READING = (
         unit="MiB/s",
         amount=lambda sizes: sizes.weights / MiB,
         data=("torch/load.pt",),
+        libraries=("torch",),
     ),
-    Workload("parquet", "pandas: 2 of 20 columns of {table_mib} MiB, cold", read_columns, data=("table.parquet",)),
+    Workload(
+        "parquet",
+        "pandas: 2 of 20 columns of {table_mib} MiB, cold",
+        read_columns,
+        data=("table.parquet",),
+        libraries=("pandas", "pyarrow.parquet"),
+    ),
     Workload(
         "loader-cold",
         "{samples} shuffled samples of 100 KiB by 4 processes, cold",
@@ -126,7 +134,7 @@ READING = (
     ),
     Workload(
         "loader-again",
-        "the same, second epoch",
+        "{samples} shuffled samples of 100 KiB by 4 processes, second epoch",
         epoch,
         amount=lambda sizes: sizes.samples,
         unit="ms each",

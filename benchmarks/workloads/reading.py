@@ -79,7 +79,6 @@ def _random(kind, size, act):
 
 
 WHOLE = {"amount": lambda sizes: sizes.large / MiB, "data": ("large/sequential",)}
-MOUNT = "mount"  # the row of the time to mount, which every mount gives
 
 WORKLOADS = (
     Workload(
@@ -100,7 +99,7 @@ WORKLOADS = (
     ),
     _rate(
         "read-hot",
-        "the same, hot: from the page cache",
+        "sequential read of {large_mib} MiB, hot",
         sequential,
         after="read-cold",
         limit="page cache",
@@ -109,7 +108,7 @@ WORKLOADS = (
     ),
     _rate(
         "read-warm",
-        "the same, warm: from local disk",
+        "sequential read of {large_mib} MiB, warm",
         sequential,
         after="read-cold",
         drop=True,

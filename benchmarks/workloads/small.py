@@ -83,7 +83,7 @@ READING = (
     ),
     Workload(
         "small-read-warm",
-        "the same, warm: from local disk",
+        "{small} files of 4 KiB listed and read, warm",
         read_all,
         data=("small",),
         after="small-read-cold",
@@ -112,7 +112,7 @@ READING = (
 WRITING = (
     Workload(
         "small-write",
-        "{small} files of 4 KiB written, until in the bucket",
+        "{small} files of 4 KiB written",
         write_all,
         group="writing",
         limit=(raw.puts(_count),),
@@ -120,7 +120,7 @@ WRITING = (
     ),
     Workload(
         "small-delete",
-        "{small} files deleted, until gone from the bucket",
+        "{small} files deleted",
         delete_all,
         group="writing",
         setup=put_for_deletion,

@@ -137,7 +137,7 @@ SEEKS_BACK = 1 / 1.2
 WORKLOADS = (
     _rate(
         "write",
-        "sequential write of {large_mib} MiB, until in the bucket",
+        "sequential write of {large_mib} MiB",
         save_large,
         lambda sizes: sizes.large,
         limit=raw.uploads(lambda sizes: sizes.large),
@@ -145,7 +145,7 @@ WORKLOADS = (
     ),
     _rate(
         "save-1g",
-        "save of {huge_mib} MiB in pieces of 8 MiB",
+        "sequential write of {huge_mib} MiB, in pieces of 8 MiB",
         save_huge,
         lambda sizes: sizes.huge,
         limit=raw.uploads(lambda sizes: sizes.huge),
@@ -171,7 +171,7 @@ WORKLOADS = (
     _rate("write-64m", "sequential write of {backward_mib} MiB", save_backward, lambda sizes: sizes.backward),
     _rate(
         "npz",
-        "numpy.savez of as much, which seeks back",
+        "numpy.savez of {backward_mib} MiB, which seeks back",
         save_npz,
         lambda sizes: sizes.backward,
         against="write-64m",
@@ -179,7 +179,7 @@ WORKLOADS = (
     ),
     _rate(
         "zip",
-        "zipfile of as much, which seeks back",
+        "zipfile of {backward_mib} MiB, which seeks back",
         save_zip,
         lambda sizes: sizes.backward,
         against="write-64m",
@@ -188,17 +188,19 @@ WORKLOADS = (
     _rate("write-100m", "sequential write of {weights_mib} MiB", save_weights, lambda sizes: sizes.weights),
     _rate(
         "safetensors-save",
-        "safetensors save_file of as much",
+        "safetensors save_file of {weights_mib} MiB",
         save_safetensors,
         lambda sizes: sizes.weights,
+        libraries=("torch", "safetensors.torch"),
         against="write-100m",
         least=SEEKS_BACK,
     ),
     _rate(
         "torch-save",
-        "torch.save of as much",
+        "torch.save of {weights_mib} MiB",
         save_torch,
         lambda sizes: sizes.weights,
+        libraries=("torch",),
         against="write-100m",
         least=SEEKS_BACK,
     ),
