@@ -30,6 +30,13 @@ class BucketPlace:
         """Copy an object inside the store."""
         self._client.copy_object(Bucket=self._bucket, Key=key, CopySource={"Bucket": self._bucket, "Key": source})
 
+    def remove(self, folder):
+        """Delete all objects below a folder."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=f"{folder}/")
+        for page in pages:
+            if keys := [{"Key": each["Key"]} for each in page.get("Contents", ())]:
+                self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": keys, "Quiet": True})
+
     def load(self, folder):
         """Put all files of a folder."""
         parts = TransferConfig(multipart_threshold=8 * MiB, multipart_chunksize=8 * MiB, use_threads=False)
