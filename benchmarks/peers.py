@@ -244,7 +244,7 @@ class Rclone(Peer):
 
 
 class RcloneAtOnce(Rclone):
-    """rclone mount, uploading in `release`: `close()` does not wait for that, but the next `open()` of the file does."""
+    """rclone mount, uploading in `release`: `close()` does not wait for it, the next `open()` of the file does."""
 
     name = "rclone, at once"
     write_back = "0"
