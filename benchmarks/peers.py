@@ -243,11 +243,10 @@ class Rclone(Peer):
         return command, environment | {"RCLONE_CONFIG": "/dev/null"}
 
 
-class RcloneWaiting(Rclone):
-    """rclone mount, uploading before `close()` returns."""
+class RcloneAtOnce(Rclone):
+    """rclone mount, uploading in `release`: `close()` does not wait for it, the next `open()` of the file does."""
 
-    name = "rclone, waiting"
-    waits = True
+    name = "rclone, at once"
     write_back = "0"
     writes_only = True
 
@@ -336,7 +335,7 @@ class Juicefs(Peer):
 # By the name to choose one by: itself, and what else is run of it for workloads that write.
 PEERS = {
     "mountd": (Mountd, MountdWriteBack),
-    "rclone": (Rclone, RcloneWaiting),
+    "rclone": (Rclone, RcloneAtOnce),
     "s3fs": (S3fs,),
     "juicefs": (Juicefs,),
 }

@@ -1,10 +1,12 @@
 """Where data is put before a measurement, past the mounts: a bucket; a folder for those with a format of their own."""
 
+import contextlib
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import BotoCoreError, ClientError
 
 MiB = 1024 * 1024
 
@@ -29,6 +31,14 @@ class BucketPlace:
     def copy(self, source, key):
         """Copy an object inside the store."""
         self._client.copy_object(Bucket=self._bucket, Key=key, CopySource={"Bucket": self._bucket, "Key": source})
+
+    def remove(self, folder):
+        """Delete all objects below a folder, if the server still lives: Ctrl-C in a terminal ends it, too."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=f"{folder}/")
+        with contextlib.suppress(ClientError, BotoCoreError):
+            for page in pages:
+                if keys := [{"Key": each["Key"]} for each in page.get("Contents", ())]:
+                    self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": keys, "Quiet": True})
 
     def load(self, folder):
         """Put all files of a folder."""

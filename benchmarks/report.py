@@ -75,7 +75,7 @@ def cost_table(results, latency):
     made = rows(results, latency)
     names = _columns(results, made)
     lines = _heading(["workload", *names])
-    for row in made:
+    for row in [row for row in made if any(cell.memory for cell in row.cells.values())]:
         cells = [_cost(row.cells.get(name)) for name in names]
         lines.append(f"| {' | '.join([_known(results, row, latency)['title'], *cells])} |")
     return lines
@@ -217,7 +217,7 @@ def _panel(axis, made, titles):
     axis.axvline(1, color="black", linewidth=0.8)
     axis.axvline(TARGET, color="black", linewidth=0.8, linestyle="--")
     low, high = axis.get_xlim()
-    axis.set_xlim(min(low, 0.5), high * 6)
+    axis.set_xlim(min(low, 0.5), high * 12)
     ticks = [
         tick
         for tick in (0.01, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 1000)

@@ -153,6 +153,7 @@ class Bench:
         """Have each competitor run each group, in an order that differs from run to run."""
         for group in ("reading", "writing"):
             chosen = [WORKLOADS[name] for name in self.choice.workloads if WORKLOADS[name].group == group]
+            chosen.sort(key=lambda each: each.drop)  # last, as they make the server read from disk, too
             if not chosen:
                 continue
             able = [peer for peer in peers if group == "writing" or not peer.writes_only]
@@ -161,6 +162,7 @@ class Bench:
                 if not self.peers[peer.name].get("failed"):
                     Visit(self, peer, latency, run, endpoint).go(chosen)
             Limits(self, latency, run, endpoint).go(chosen)
+            measure.vacuum(self.server.process)
 
     def job(self, root, at, *, latency, endpoint, seen):
         """Return what a timed part is given."""
@@ -197,6 +199,7 @@ class Visit:
         chosen = [each for each in chosen if not each.only or self.peer.name.split(",")[0].split()[0] in each.only]
         try:
             self._prepare(chosen)
+            measure.warm_server(self.bench.server.process)
             for workload in chosen:
                 self._mounted()
                 self._measure(workload)
@@ -204,6 +207,7 @@ class Visit:
             self.bench.record(**self._key(MOUNTING), failed=str(exc))
         finally:
             self.peer.unmount()
+            BucketPlace(self.bench.server, self.bench.bucket).remove(self._at)
 
     def _key(self, workload):
         return {"latency": self.latency, "run": self.run, "workload": workload, "peer": self.peer.name}
@@ -266,6 +270,7 @@ class Limits:
 
     def go(self, workloads):
         """Measure the limit of each workload that has one."""
+        measure.warm_server(self.bench.server.process)
         for workload in workloads:
             if workload.limit and (self.latency, workload.name, LIMIT) not in self.bench.slow:
                 key = {"latency": self.latency, "run": self.run, "workload": workload.name, "peer": LIMIT}
@@ -273,6 +278,7 @@ class Limits:
                     self.bench.record(**key, seconds=self._measure(workload))
                 except Failed as exc:
                     self.bench.record(**key, failed=str(exc))
+        BucketPlace(self.bench.server, self.bench.bucket).remove(f"work-{LIMIT}")
 
     def _measure(self, workload):
         if isinstance(workload.limit, tuple):
