@@ -50,6 +50,10 @@ class Job:
         """The path of this run's own folder."""
         return self.root / self.at
 
+    def part(self, name):
+        """Return the path of a part of the data: in the mount, or on the local disk."""
+        return (self.local if name.startswith("local/") else self.root) / self.sizes.where(name)
+
     def prepare(self):
         """Make this run's own folder and the client that looks for what arrives, before the clock runs."""
         os.makedirs(self.mine, exist_ok=True)

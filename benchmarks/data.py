@@ -119,6 +119,8 @@ PARTS = {
 
 
 def build(folder, names, sizes):
-    """Make the parts with these names in a folder."""
+    """Make the parts with these names in a folder, as far as they are not there."""
     for name in sorted(names):
-        PARTS[name](folder / name, sizes)
+        path = folder / sizes.where(name)
+        if not path.exists():
+            PARTS[name](path, sizes)

@@ -85,7 +85,7 @@ def gets(folder, count_of):
         store = _store(job)
         yield
         for number in range(count_of(job.sizes)):
-            obstore.get(store, f"{folder}/{number:05}").bytes()
+            obstore.get(store, f"{job.sizes.where(folder)}/{number:05}").bytes()
 
     return act
 
@@ -96,7 +96,7 @@ def concurrent_gets(folder, count_of):
     def act(job):
         store = _store(job)
         yield
-        asyncio.run(_fetch_whole(store, folder, count_of(job.sizes)))
+        asyncio.run(_fetch_whole(store, job.sizes.where(folder), count_of(job.sizes)))
 
     return act
 
@@ -117,7 +117,7 @@ def listing(folder):
     def act(job):
         store = _store(job)
         yield
-        for _ in obstore.list(store, prefix=f"{folder}/", chunk_size=1000):
+        for _ in obstore.list(store, prefix=f"{job.sizes.where(folder)}/", chunk_size=1000):
             pass
 
     return act

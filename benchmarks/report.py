@@ -130,7 +130,7 @@ def _called(latency):
 def _competitors(results):
     lines = ["## Competitors", ""]
     for name, peer in results["peers"].items():
-        what = f"not measured: {peer['failed']}" if peer.get("failed") else f"`{peer['command']}`"
+        what = f"not measured: {peer['failed']}" if peer.get("failed") else f"`{peer.get('command', 'never mounted')}`"
         lines.append(f"- **{name}**, {peer.get('version', '')}: {what}")
     return [*lines, ""]
 

@@ -113,7 +113,8 @@ class Bench:
         self.say(f"making {len(names)} parts of data")
         self.data.mkdir()
         (self.data / MARKER).write_bytes(b"ready")
-        build(self.data, names, self.choice.sizes)
+        for latency in self.choice.latencies:
+            build(self.data, names, self.choice.sizes_at(latency))
         BucketPlace(self.server, self.bucket).load(self.data)
         return [peer for name in self.choice.peers for kind in PEERS[name] if (peer := self._made(kind)) is not None]
 

@@ -11,6 +11,17 @@ KiB, MiB = 1024, 1024 * 1024
 Act = Callable[[Any], Iterator[None]]
 
 
+# Parts of the data that have fewer files where latency is added, and which of the `Sizes` says how many.
+COUNTED = {
+    "small": "small",
+    "scanned": "small",
+    "named": "small",
+    "samples": "samples",
+    "local/tree": "tree",
+    "local/repository": "cloned",
+}
+
+
 @dataclass(frozen=True)
 class Sizes:
     """How much is done: bytes, and numbers of files and calls."""
@@ -33,6 +44,10 @@ class Sizes:
     sample: int = 100 * KiB
     appends: int = 200
     modules: int = 60
+
+    def where(self, part: str) -> str:
+        """Return the path, in the store, of a part of the data."""
+        return f"{part}/{getattr(self, COUNTED[part])}" if part in COUNTED else part
 
     def far_away(self) -> "Sizes":
         """Return what is enough where each request takes long: figures for one file or call stay comparable."""

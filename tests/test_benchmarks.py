@@ -13,6 +13,7 @@ import pytest
 from benchmarks import report, results
 from benchmarks.measure import parse_metrics
 from benchmarks.proxy import held_back
+from benchmarks.workload import SCALES
 from tests.harness import mounts_below
 
 CHECKOUT = Path(__file__).parent.parent
@@ -119,6 +120,13 @@ SeaweedFS_s3_request_seconds_count{bucket="b",type="PUT"} 3
 SeaweedFS_s3_time_to_first_byte_millisecond_count{bucket="b",type="GET"} 2
 """
     assert parse_metrics(text) == ({"GET": 2, "HEAD": 4, "PUT": 3}, 20_001_000)
+
+
+def test_far_away_fewer_files_are_others():
+    """A directory has as many files as the row says, at each latency."""
+    near = SCALES["full"]
+    assert (near.where("small"), near.far_away().where("small")) == ("small/1000", "small/200")
+    assert near.where("large/first") == near.far_away().where("large/first") == "large/first"
 
 
 class Answering(threading.Thread):

@@ -70,16 +70,16 @@ def _tree(folder):
 def copy_tree(job):
     """`cp -r` a tree into the mount, until it is in the bucket."""
     job.prepare()
-    wanted = _tree(job.local / "local/tree")
+    wanted = _tree(job.part("local/tree"))
     yield
-    subprocess.run(["cp", "-r", job.local / "local/tree", job.mine / "copied"], check=True)
+    subprocess.run(["cp", "-r", job.part("local/tree"), job.mine / "copied"], check=True)
     job.wait_for_all("copied", wanted)
 
 
 def clone(job):
     """`git clone` into the mount, until the files are in the bucket."""
     job.prepare()
-    source = job.local / "local/repository"
+    source = job.part("local/repository")
     wanted = _tree(source)
     yield
     done = subprocess.run(

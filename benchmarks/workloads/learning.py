@@ -30,10 +30,11 @@ def epoch(job):
     """Read all samples in random order, a quarter by each of four processes."""
     order = list(range(job.sizes.samples))
     random.Random(0).shuffle(order)
+    folder = job.part("samples")
 
     def work(number):
         for sample in order[number::4]:
-            with open(job.root / "samples" / f"{sample:05}", "rb", buffering=0) as file:
+            with open(folder / f"{sample:05}", "rb", buffering=0) as file:
                 assert len(file.read()) == job.sizes.sample
 
     crew = Crew(4, work)

@@ -9,11 +9,12 @@ from benchmarks.workload import KiB, Workload
 
 def read_all(job):
     """List a directory and read every file."""
+    folder = job.part("small")
     yield
-    names = os.listdir(job.root / "small")
+    names = os.listdir(folder)
     total = 0
     for name in names:
-        with open(job.root / "small" / name, "rb", buffering=0) as file:
+        with open(folder / name, "rb", buffering=0) as file:
             total += len(file.read())
     yield
     if total != job.sizes.small * 4 * KiB:
@@ -23,7 +24,7 @@ def read_all(job):
 def scan(job):
     """List a directory with the attributes of every file."""
     yield
-    with os.scandir(job.root / "scanned") as entries:
+    with os.scandir(job.part("scanned")) as entries:
         total = sum(entry.stat().st_size for entry in entries)
     yield
     assert total == job.sizes.small * 100
@@ -31,9 +32,10 @@ def scan(job):
 
 def stat_names(job):
     """Ask for files by name, without listing them."""
+    folder = job.part("named")
     yield
     for number in range(job.sizes.small):
-        assert os.stat(job.root / "named" / f"{number:05}").st_size == 100
+        assert os.stat(folder / f"{number:05}").st_size == 100
 
 
 def write_all(job):
