@@ -23,6 +23,9 @@ TOLERANCE = MiB
 # By how much a window grows while its reader reads on: after mountpoint-s3, whose windows grow eightfold.
 GROWTH = 8
 
+# The reader that was there last may leave out this much: mapped weights are touched tensor by tensor, not byte by byte.
+LEAP = 4 * MiB
+
 STREAMS = 16
 
 # Fetching goes on in steps of at most this much, so that a reader's progress by 128 KiB does not become a request.
@@ -84,7 +87,8 @@ class Streams:
 
     def _match(self, offset: int) -> _Stream | None:
         for i, stream in enumerate(self._streams):
-            if stream.next - TOLERANCE <= offset <= stream.next + TOLERANCE // 2:
+            beyond = TOLERANCE // 2 if i else LEAP
+            if stream.next - TOLERANCE <= offset <= max(stream.next + beyond, stream.ahead):
                 self._streams.insert(0, self._streams.pop(i))
                 return stream
         return None

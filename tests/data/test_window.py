@@ -48,3 +48,11 @@ def test_random_reads_far_apart_never_open_a_window():
     streams = Streams(64 * MiB)
     offsets = [(i * 7919 % 1000 + 3) * 3 * MiB for i in range(200)]
     assert all(streams.advance(offset, 4096).end == offset + 4096 for offset in offsets)
+
+
+def test_a_reader_that_leaves_things_out_is_still_one_reader():
+    """Faults in mapped weights: two requests around the beginning of each tensor of 4 MiB, in either order."""
+    streams = Streams(64 * MiB)
+    streams.advance(0, MiB)
+    ahead = [streams.advance(n * MiB, MiB).end - n * MiB for at in range(4, 80, 4) for n in (at - 1, at)]
+    assert max(ahead) > 32 * MiB
