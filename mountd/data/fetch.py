@@ -125,7 +125,8 @@ class Fetcher:
             return None
         if not file.cold and content.extents.covers(start, end):
             file.cold = True
-            self._read_ahead(content, file, start, end)
+            if _is_complete(content):  # else this read has been counted
+                self._read_ahead(content, file, start, end)
         data = await content.read(start, end)
         if data is not None:
             return data
@@ -200,7 +201,7 @@ class Fetcher:
         return buffer
 
     def _read_ahead(self, content: Content, file: _File, offset: int, end: int) -> None:
-        complete = content.base is None or content.extents.covers(0, content.size)
+        complete = _is_complete(content)
         if complete and not file.cold:
             return
         ahead = file.streams.advance(offset, end - offset)
@@ -312,6 +313,11 @@ class Fetcher:
             if len(chunk.data) < min(span.end, base.size) - span.start:
                 raise Unavailable(f"{base.key}: the store sent {len(chunk.data)} bytes of {span.end - span.start}")
             return chunk.data
+
+
+def _is_complete(content: Content) -> bool:
+    """Tell whether no byte of a file is in the store alone."""
+    return content.base is None or content.extents.covers(0, content.size)
 
 
 async def _wait(flights: Iterable[_Flight]) -> bool:
