@@ -401,7 +401,7 @@ class S3Store(Basic):
         with domain_errors(what):
             answer = await self._shortcut.call(method, arguments)
             if answer is None:
-                answer = await self._call_botocore(method, arguments, what)
+                return await self._call_botocore(method, arguments, what)
             require_ours(method, answer, what)
             return answer
 

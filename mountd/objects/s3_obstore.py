@@ -64,7 +64,7 @@ _errors = create_parser("rest-xml")
 class NotUnderstood(Exception):
     """What went wrong is not known to be the service's answer. Says what obstore says.
 
-    `refused`: the service has answered, and carried nothing out.
+    `refused`: nothing was carried out, as the service has said, or because it was not reached.
     """
 
     def __init__(self, said: str, *, refused: bool = False) -> None:
@@ -77,7 +77,7 @@ class ObstoreBucket:
 
     Args:
         bridge: to the loop on which botocore renews credentials.
-        timeout: seconds that a request may take. A call that is cancelled before leaves it to itself.
+        timeout: seconds that a request may take. A read that is cancelled before leaves it to itself.
     """
 
     def __init__(self, route: Route, bridge: Bridge, *, timeout: float, connect_timeout: float) -> None:
