@@ -1,5 +1,6 @@
 """A store of each cloud's kind behind a proxy, and the words in which each cloud says that something is wrong."""
 
+import contextlib
 import datetime
 
 from azure.storage.blob import ContainerSasPermissions, generate_container_sas
@@ -56,6 +57,15 @@ class Service:
     def open(self, settings):
         """Open the store for a block, as the daemon does."""
         return open_store(self.config, settings)
+
+    @contextlib.asynccontextmanager
+    async def holding(self, key, settings):
+        """Open the store, have it find out where its requests go, and put `key` there; yield it and what that is."""
+        async with self.open(settings) as found:
+            await found.store.check()
+            made = await found.store.put(key, b"some bytes")
+            self.proxy.clear()
+            yield found.store, made
 
 
 class Container:

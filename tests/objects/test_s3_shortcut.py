@@ -1,7 +1,6 @@
 """When requests to S3 go past botocore's layers, and what is made of what happens to them then."""
 
 import asyncio
-import contextlib
 
 import botocore.awsrequest
 import pytest
@@ -175,16 +174,6 @@ def test_everything_else_is_asked_of_botocore(error):
     assert isinstance(_understood(error, "k"), NotUnderstood)
 
 
-@contextlib.asynccontextmanager
-async def opened(service, settings=SETTINGS):
-    """Open a store that has found out where its requests go, and holds `a`; yield it and what `a` is."""
-    async with service.open(settings) as found:
-        await found.store.check()
-        made = await found.store.put(A, b"some bytes")
-        service.proxy.clear()
-        yield found.store, made
-
-
 def reads(request):
     return request.method == "GET" and request.path.endswith("/a")
 
@@ -195,7 +184,7 @@ def by_botocore(request):
 
 async def test_ranges_are_read_past_botocore(s3_service):
     """Bytes, size, time and version are those that its client brings."""
-    async with opened(s3_service) as (store, made):
+    async with s3_service.holding(A, SETTINGS) as (store, made):
         chunk = await store.read_range(A, 5, 100, version=made.version)
         assert chunk.data == b"bytes"
         assert chunk.info == await store.stat(A)
@@ -212,7 +201,7 @@ async def test_ranges_are_read_past_botocore(s3_service):
     ("word", "error"), [("denied", Denied), ("unknown", BadCredentials), ("expired", BadCredentials)]
 )
 async def test_refusals_are_named_as_ever(s3_service, word, error):
-    async with opened(s3_service) as (store, made):
+    async with s3_service.holding(A, SETTINGS) as (store, made):
         s3_service.proxy.on(reads, answered(s3_service.words[word]))
         with pytest.raises(error):
             await store.read_range(A, 0, 10, version=made.version)
@@ -220,7 +209,7 @@ async def test_refusals_are_named_as_ever(s3_service, word, error):
 
 async def test_a_busy_service_is_not_asked_the_short_way_again_at_once(s3_service):
     """So that how long it asks to be left alone is heard."""
-    async with opened(s3_service) as (store, made):
+    async with s3_service.holding(A, SETTINGS) as (store, made):
         s3_service.proxy.on(reads, answered(s3_service.words["throttled"].with_header("Retry-After", "1")))
         with pytest.raises(Throttled) as failed:
             await store.read_range(A, 0, 10, version=made.version)
@@ -239,7 +228,7 @@ async def test_a_busy_service_is_not_asked_the_short_way_again_at_once(s3_servic
 )
 async def test_a_read_that_goes_wrong_once_is_done_again(s3_service, act):
     """And never is less believed to be all."""
-    async with opened(s3_service, PATIENT) as (store, made):
+    async with s3_service.holding(A, PATIENT) as (store, made):
         rule = s3_service.proxy.on(reads, act, times=1)
         assert (await store.read_range(A, 0, 10, version=made.version)).data == b"some bytes"
         assert rule.left == 0
@@ -247,7 +236,7 @@ async def test_a_read_that_goes_wrong_once_is_done_again(s3_service, act):
 
 async def test_a_service_without_ranges_is_read_by_botocore(s3_service):
     """Its answers hold all of the object, whatever was asked for."""
-    async with opened(s3_service) as (store, made):
+    async with s3_service.holding(A, SETTINGS) as (store, made):
         said = (("ETag", f'"{made.version}"'), ("Last-Modified", "Wed, 25 Nov 2026 01:54:04 GMT"))
         s3_service.proxy.on(reads, answered(Answer(200, said).with_body(b"some bytes")))
         assert (await store.read_range(A, 5, 2, version=made.version)).data == b"by"
@@ -255,7 +244,7 @@ async def test_a_service_without_ranges_is_read_by_botocore(s3_service):
 
 async def test_large_ranges_are_not_copied(s3_service):
     """What obstore has received is handed on as a view."""
-    async with opened(s3_service) as (store, _):
+    async with s3_service.holding(A, SETTINGS) as (store, _):
         data = bytes(range(256)) * 1024
         await store.put(A, data)
         chunk = await store.read_range(A, 0, len(data))
@@ -264,7 +253,7 @@ async def test_large_ranges_are_not_copied(s3_service):
 
 
 async def test_a_connection_that_breaks_is_unavailable(s3_service):
-    async with opened(s3_service) as (store, made):
+    async with s3_service.holding(A, SETTINGS) as (store, made):
         s3_service.proxy.on(reads, cut(3))
         with pytest.raises(Unavailable):
             await store.read_range(A, 0, 10, version=made.version)

@@ -263,23 +263,13 @@ def test_times_are_read_as_botocore_reads_them(text):
     assert moment(text) == botocore.parsers.DEFAULT_TIMESTAMP_PARSER(text)
 
 
-@contextlib.asynccontextmanager
-async def opened(service):
-    """Open a store that has found out where its requests go, and holds `a`; yield it and what `a` is."""
-    async with service.open(SETTINGS) as found:
-        await found.store.check()
-        made = await found.store.put(A, b"some bytes")
-        service.proxy.clear()
-        yield found.store, made
-
-
 def anything(request):
     return True
 
 
 async def test_every_request_is_sent_once(s3_service):
     """Whatever becomes of it: repeating is somebody else's business."""
-    async with opened(s3_service) as (store, made):
+    async with s3_service.holding(A, SETTINGS) as (store, made):
         s3_service.proxy.on(anything, answered(s3_service.words["internal"]))
         with pytest.raises(Unavailable):
             await store.put(A, b"1", expect=made.version)
@@ -291,7 +281,7 @@ async def test_every_request_is_sent_once(s3_service):
 async def test_a_failure_that_is_told_late_is_one(s3_service):
     """S3 answers copies and completions with 200 before it knows how they end."""
     late = s3_error(200, "InternalError", "We encountered an internal error.")
-    async with opened(s3_service) as (store, made):
+    async with s3_service.holding(A, SETTINGS) as (store, made):
         s3_service.proxy.on(lambda request: "x-amz-copy-source" in request.headers, answered(late))
         with pytest.raises(Unavailable, match="internal error"):
             await store.copy(made, Key("b"))
@@ -300,7 +290,7 @@ async def test_a_failure_that_is_told_late_is_one(s3_service):
 async def test_large_bodies_arrive_whole(s3_service):
     """They are sent in pieces, from a view as well."""
     data = bytes(range(256)) * (LARGE // 64)
-    async with opened(s3_service) as (store, _):
+    async with s3_service.holding(A, SETTINGS) as (store, _):
         await store.put(A, memoryview(bytearray(data)))
         assert (await store.read_range(A, 0, len(data) + 1)).data == data
         upload = await store.open_upload(A)
@@ -312,7 +302,7 @@ async def test_large_bodies_arrive_whole(s3_service):
 async def test_a_bucket_that_has_moved_is_found_again(s3_service):
     """A refusal that names another place goes to botocore, which knows how to follow it."""
     refused = s3_error(301, "PermanentRedirect", "Use the specified endpoint.")
-    async with opened(s3_service) as (store, made):
+    async with s3_service.holding(A, SETTINGS) as (store, made):
         s3_service.proxy.on(anything, answered(refused), times=1)
         assert await store.stat(A) == made
         assert len(s3_service.proxy.requests) == 2
@@ -343,7 +333,7 @@ def test_connections_that_were_closed_are_made_anew(s3_server):
 
 
 async def test_errors_keep_their_words(s3_service):
-    async with opened(s3_service) as (store, _):
+    async with s3_service.holding(A, SETTINGS) as (store, _):
         with pytest.raises(VersionChanged):
             await store.put(A, b"1", expect="0" * 32)
         s3_service.proxy.on(anything, answered(s3_service.words["expired"]))
@@ -353,6 +343,6 @@ async def test_errors_keep_their_words(s3_service):
 
 async def test_an_expiry_that_is_no_time_is_no_obstacle(s3_service):
     """Anybody may have written anything there."""
-    async with opened(s3_service) as (store, made):
+    async with s3_service.holding(A, SETTINGS) as (store, made):
         s3_service.proxy.on(anything, changed(lambda answer: answer.with_header("Expires", "never")))
         assert await store.stat(A) == made
