@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mountd.errors import NotFound, VersionChanged
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, ObjectStore
-from mountd.writeback.listing import all_below, removal_order
+from mountd.writeback.listing import all_below, making_order, removal_order
 from mountd.writeback.parallel import each
 
 if TYPE_CHECKING:
@@ -40,9 +40,10 @@ async def _finish_tree(store: ObjectStore, source: Key, target: Key) -> None:
     async def delete(key: Key) -> None:
         await store.delete(key, expect=left[key].version if key in left else None)
 
-    await each(left.values(), copy)
-    for group in removal_order(left, source):
-        await each(group, delete)
+    for infos in making_order(left.values()):
+        await each(infos, copy)
+    for keys in removal_order(left, source):
+        await each(keys, delete)
 
 
 async def _finish_file(store: ObjectStore, intent: Intent) -> None:

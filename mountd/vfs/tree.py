@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from mountd.errors import Corrupt
 from mountd.objects.interface import Key, ObjectInfo, ObjectStore
 from mountd.vfs import sidecar as format_
-from mountd.writeback.listing import all_below
+from mountd.writeback.listing import all_below, making_order
 from mountd.writeback.parallel import each
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mountd.vfs.keeper import Keeper
     from mountd.vfs.sidecar import Record
 
@@ -41,9 +43,9 @@ class TreeCopy:
         """Copy. Raises the first failure; what `copies` has then is there."""
         found = await all_below(self._store, self._source)
         if not self._keeper.attributes.enabled:  # sidecars are objects like others then
-            return await each(found, self._copy)
+            return await self._copy_all(found)
         sidecars = {info.key: info for info in found if info.key.endswith("/" + format_.NAME)}
-        await each([info for info in found if info.key not in sidecars], self._copy)
+        await self._copy_all(info for info in found if info.key not in sidecars)
         folders = {_folder(info.key) for info in found} | {self._source}
         for info in self.copies:
             if not info.key.endswith("/"):
@@ -65,6 +67,10 @@ class TreeCopy:
     def moved(self, key: Key) -> Key:
         """Return where a key has gone; one outside the tree stays."""
         return Key(self._goal + key[len(self._source) :]) if key.startswith(self._source) else key
+
+    async def _copy_all(self, found: Iterable[ObjectInfo]) -> None:
+        for group in making_order(found):
+            await each(group, self._copy)
 
     async def _copy(self, info: ObjectInfo) -> None:
         copy = await self._store.copy(info, self.moved(info.key))

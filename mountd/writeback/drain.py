@@ -21,6 +21,7 @@ from mountd import crash
 from mountd.data.extents import Span
 from mountd.errors import Busy, MountdError, NotFound, ReadOnly, Stale, Unavailable, VersionChanged
 from mountd.objects.interface import ABSENT, Buffer, Key, MiB, ObjectInfo, ObjectStore, Version
+from mountd.writeback.listing import making_order
 from mountd.writeback.parallel import each
 from mountd.writeback.pending import Change, Kind
 
@@ -146,8 +147,9 @@ class Drainer:
         deletes = [change for change in group if change.kind is Kind.DELETE]
         many = len(deletes) > 1 and self._store.capabilities.batch_delete
         if many and await self._delete_many(deletes, troubles):
-            group = [change for change in group if change.kind is not Kind.DELETE]
-        await each(group, lambda change: self._attempt(change, troubles), workers=AT_ONCE)
+            deletes = []
+        for wave in (*making_order(change for change in group if change.kind is not Kind.DELETE), deletes):
+            await each(wave, lambda change: self._attempt(change, troubles), workers=AT_ONCE)
 
     async def _attempt(self, change: Change, troubles: list[MountdError]) -> None:
         if any(isinstance(trouble, Unavailable) for trouble in troubles):

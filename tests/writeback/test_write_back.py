@@ -22,6 +22,17 @@ def opened(inner, tmp_path):
     return lambda **settings: open_deferral(tmp_path, inner, **settings)
 
 
+async def acknowledge_together(made, change, items):
+    """Make a change for each of the items, all of which one commit makes durable."""
+    async with made.backlog._commit, trio.open_nursery() as nursery:
+        for item in items:
+            nursery.start_soon(change, item)
+        await trio.testing.wait_all_tasks_blocked()
+        made.backlog._commit.release()
+        await made.backlog.changed()
+        await made.backlog._commit.acquire()
+
+
 async def test_changes_arrive_in_the_order_of_their_acknowledgement(opened, inner):
     """Also those of one key, as others may rely on what was there in between. [back-order]"""
     async with opened() as made:
@@ -59,15 +70,19 @@ async def test_what_is_acknowledged_by_one_commit_goes_side_by_side(opened, inne
 
     inner.put = slow
     async with opened() as made:
-        async with made.backlog._commit, trio.open_nursery() as nursery:
-            for number in range(3):
-                nursery.start_soon(made.store.put, Key(f"same{number}"), b"1")
-            await trio.testing.wait_all_tasks_blocked()
-            made.backlog._commit.release()
-            await made.backlog.changed()
-            await made.backlog._commit.acquire()
+        await acknowledge_together(made, lambda number: made.store.put(Key(f"same{number}"), b"1"), range(3))
         await made.drainer.barrier(Key(""))
     assert most == 3
+
+
+async def test_a_directory_arrives_before_what_is_in_it(opened, inner):
+    """A service that keeps a tree may else make one for the first key in it, and lose ours (SeaweedFS does)."""
+    keys = [Key("d/x"), Key("d/e/y"), Key("d/e/"), Key("d/"), Key("z")]
+    async with opened() as made:
+        await acknowledge_together(made, lambda key: made.store.put(key, b"1"), keys)
+        await made.drainer.barrier(Key(""))
+    assert [key for _, key in inner.changes[:2]] == ["d/", "d/e/"]
+    assert sorted(key for _, key in inner.changes[2:]) == ["d/e/y", "d/x", "z"]
 
 
 async def test_a_rename_of_what_is_pending_is_one_put(opened, inner):
