@@ -13,7 +13,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 import trio
 
@@ -76,6 +77,8 @@ class Content:
         watchers: called with `(start, end)` whenever bytes change.
     """
 
+    _promptness: ClassVar = disk.Promptness()  # a daemon's backing files are all on one disk
+
     def __init__(
         self,
         path: Path,
@@ -96,8 +99,9 @@ class Content:
         self.extents = ExtentMap()
         self.watchers: set[Callable[[int, int], None]] = set()
         self._sums = Sums(checks, size)
-        # Which blocks have been compared since the file was opened; None: it has been open since it was made.
+        # Which blocks have been compared since somebody else may have changed the file; None: nobody can have.
         self._compared: set[int] | None = set() if checks else None
+        self._closed_as: tuple[int, ...] | None = None
         for number in checks or ():
             self.extents.set(*blocks.span(number, size), State.CLEAN)
         self._ledger = ledger
@@ -153,7 +157,8 @@ class Content:
             if not self._verified(start, end):
                 return await self._read_unverified(start, end)
             self._ledger.used(self, start, end)
-            return await trio.to_thread.run_sync(disk.read_once, self._file(), start, end)
+            read = partial(self._promptness.read, self._file(), start, end)
+            return await _run(read, inline=end - start <= blocks.BLOCK and self._promptness.prompt)
 
     async def _read_unverified(self, start: int, end: int) -> Buffer | None:
         whole = blocks.align_out(start, end, self.size)
@@ -167,6 +172,7 @@ class Content:
         return data[start - whole.start : end - whole.start]
 
     def _verified(self, start: int, end: int) -> bool:
+        self._file()  # opening it tells whether somebody has been at it
         known = self._compared is None or self._compared.issuperset(blocks.touched(start, end))
         return known and not self._sums.is_damaged(start, end)
 
@@ -324,13 +330,15 @@ class Content:
                 raise
             await _run(act, inline=inline)
 
-    async def fill(self, start: int, data: Buffer) -> None:
+    async def fill(self, start: int, data: Buffer, *, behind: bool = True) -> None:
         """Put bytes of the store's object where they are still absent. Raises NoSpace; then nothing has changed.
+
+        `behind`: large pieces need not stay in the page cache.
 
         Bytes that were asked for before an upload of ours advanced `base` are as good: it carried absent bytes over.
         """
         async with self._exclusive():
-            view = memoryview(data)
+            view, write = memoryview(data), disk.write_behind if behind else disk.write_all
             spans = self.extents.spans(start, min(start + len(data), self.size), None)
             if self._discarded:
                 return
@@ -339,7 +347,7 @@ class Content:
                 made: list[Sum] = []
                 for span in spans:
                     piece = view[span.start - start : span.end - start]
-                    disk.write_behind(fd, piece, span.start)
+                    write(fd, piece, span.start)
                     made += sums_of(span.start, piece)
                 return made
 
@@ -567,7 +575,7 @@ class Content:
             os.close(self._replaced.pop())
 
     def close(self) -> None:
-        """Close the files; they are opened again on demand, and compared then: somebody may have been at them."""
+        """Close the files; they are opened again on demand, and compared then if somebody has been at them."""
         self.close_file()
         if self.original is not None:
             self._retire(self.original)
@@ -576,8 +584,8 @@ class Content:
     def close_file(self) -> None:
         """Close the backing file. Only while it is `idle`, or when nobody has the file open."""
         if self._fd is not None:
-            self._compared = set()  # also of what is being put there at this moment
             fd, self._fd = self._fd, None
+            self._closed_as = _state_of(fd)
             self._retire(fd)
             self._ledger.closed(self)
 
@@ -598,6 +606,8 @@ class Content:
                 self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._fd = os.open(self.path, _FLAGS, 0o600)
             self._shared = os.fstat(self._fd).st_nlink > 1
+            if self._closed_as is not None and self._closed_as != _state_of(self._fd):
+                self._compared = set()
             self._ledger.opened(self)
         return self._fd
 
@@ -621,6 +631,12 @@ class Content:
 
 async def _run(act: Callable[[], T], *, inline: bool) -> T:
     return act() if inline else await trio.to_thread.run_sync(act)
+
+
+def _state_of(fd: int) -> tuple[int, ...]:
+    """Return what changes with every change of a file's bytes, and cannot be set back."""
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns
 
 
 def _is_sound(fd: int, claims: Iterable[Claim]) -> bool:

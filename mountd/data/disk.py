@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 _RWF_DONTCACHE = 0x80
 # Writes of less than this stay in the page cache, where short files are looked for.
 _LARGE = 1024 * 1024
+
+# Seconds: what is not worth a thread, what must not be waited for again, and what a disk takes until it is known.
+_PROMPT, _STALLED, _UNKNOWN = 0.000_2, 0.005, 0.001
 
 _FALLOC_FL_KEEP_SIZE = 0x01
 _FALLOC_FL_PUNCH_HOLE = 0x02
@@ -85,6 +89,32 @@ def read_once(fd: int, start: int, end: int) -> Buffer:
         got = 0
     read_into(fd, memoryview(data)[got:], start + got)
     return data
+
+
+class Promptness:
+    """Reads as `read_once` does, and knows whether the disk is so quick that a thread takes longer.
+
+    Handing work to a thread and back takes 0.12 ms here, a read of 4 KiB from an NVMe disk 0.05 ms.
+    """
+
+    __slots__ = ("_usual",)
+
+    def __init__(self) -> None:
+        self._usual = _UNKNOWN
+
+    @property
+    def prompt(self) -> bool:
+        """Whether the last small reads were worth waiting for."""
+        return self._usual < _PROMPT
+
+    def read(self, fd: int, start: int, end: int) -> Buffer:
+        """Read `[start, end)`. Raises OSError."""
+        begun = time.perf_counter()
+        data = read_once(fd, start, end)
+        if end - start < _LARGE:
+            took = time.perf_counter() - begun
+            self._usual = _UNKNOWN if took > _STALLED else self._usual + (took - self._usual) / 8
+        return data
 
 
 def read_all(fd: int, start: int, end: int) -> bytes:

@@ -33,6 +33,11 @@ RANGE = 8 * MiB
 # A window is fetched in at least this many requests: who waits for the first bytes does not wait for all of them.
 PIECES = 4
 
+# Bytes a second that fetching in large ranges gets of a store nearby. Whoever reads at random has no use for it, until
+# the waits for single blocks add up to what fetching the rest would take: whether there are more reads to come is not
+# known, and this way they take at most twice as long as with that knowledge (the ski rental problem).
+RATE = 256 * MiB
+
 # A file up to this size is fetched whole at the first read: a second request costs more than the bytes.
 WHOLE = 2 * MiB
 
@@ -52,14 +57,22 @@ class _Flight:
 
 
 class _File:
-    """What the fetcher knows of one content. `cold`: what lies on the local disk has left the page cache."""
+    """What the fetcher knows of one content.
 
-    __slots__ = ("cold", "flights", "streams")
+    Attributes:
+        cold: what lies on the local disk has left the page cache.
+        waited: how long readers at random places have waited for the store, in seconds.
+        swept: up to where the file was fetched because that was too long.
+    """
+
+    __slots__ = ("cold", "flights", "streams", "swept", "waited")
 
     def __init__(self, limit: int) -> None:
         self.flights: list[_Flight] = []
         self.streams = Streams(limit)
         self.cold = False
+        self.waited = 0.0
+        self.swept = 0
 
     def over(self, start: int, end: int) -> list[_Flight]:
         """Return the flights that share a byte with `[start, end)`."""
@@ -72,6 +85,7 @@ class Fetcher:
     Args:
         nursery: where requests run; a reader that goes away does not cancel a request that others may wait for.
         prefetch_limit: bytes, the largest window of one sequential reader.
+        sweep_limit: bytes, the most that is fetched of a file because its readers jump about in it.
         budget: bytes that may be on their way or waiting for a reader, over all files, before prefetching waits.
         in_place: reads what is absent, where the store is a folder of this machine.
     """
@@ -82,6 +96,7 @@ class Fetcher:
         *,
         nursery: trio.Nursery,
         prefetch_limit: int,
+        sweep_limit: int = 0,
         budget: int = 128 * MiB,
         in_place: InPlace | None = None,
     ) -> None:
@@ -89,6 +104,7 @@ class Fetcher:
         self._store = store
         self._nursery = nursery
         self._limit = min(prefetch_limit, budget)
+        self._sweep_limit = sweep_limit
         self._budget = budget
         self._in_flight = 0
         self._flights: dict[_Flight, None] = {}  # the oldest first
@@ -121,6 +137,7 @@ class Fetcher:
     async def _after_waiting(self, content: Content, start: int, end: int) -> Buffer | None:
         """Return `[start, end)` from the disk or past it, or `None` when it should be at hand by now."""
         file = self._file(content)
+        begun = trio.current_time()
         if await _wait(flight for flight in file.over(start, end) if not flight.landed.is_set()):
             return None
         if not file.cold and content.extents.covers(start, end):
@@ -131,6 +148,7 @@ class Fetcher:
         if data is not None:
             return data
         landed = await self._land(content, start, end)
+        file.waited += trio.current_time() - begun
         return None if landed else await self._past_the_disk(content, start, end)
 
     @property
@@ -203,22 +221,35 @@ class Fetcher:
     def _read_ahead(self, content: Content, file: _File, offset: int, end: int) -> None:
         complete = _is_complete(content)
         if complete and not file.cold:
-            return
+            return None
         ahead = file.streams.advance(offset, end - offset)
         if content.size <= WHOLE:
             ahead = Span(0, content.size)
         stop = min(ahead.end, content.size)
         if stop <= end:
-            return
+            return self._sweep(content, file)
         if self._in_flight + self._arrivals.bytes >= self._budget:
             file.streams.hold_back(end)
-            return
+            return None
         start = offset if ahead.start else 0
         piece = max(MiB, min(RANGE, file.streams.window // PIECES))
         if not complete:
             self._launch(content, file, start, stop, piece)
         if file.cold:
             self._reread(content, file, start, stop, piece)
+        return None
+
+    def _sweep(self, content: Content, file: _File) -> None:
+        """Fetch the rest of a file, a window at a time, once waiting for pieces of it takes longer."""
+        absent = content.size - content.extents.total()
+        if not min(self._sweep_limit, file.waited * RATE) > absent:
+            return
+        window = sum(flight.span.end - flight.span.start for flight in file.flights)
+        while file.swept < content.size and window < self._limit and self._in_flight < self._budget:
+            start, file.swept = file.swept, min(file.swept + RANGE, content.size)
+            before = self._in_flight
+            self._launch(content, file, start, file.swept, RANGE, self._stow)
+            window += self._in_flight - before
 
     async def _land(self, content: Content, start: int, end: int) -> bool:
         """Wait until something of what is absent of `[start, end)` has arrived; tell whether the local disk took it."""
@@ -248,11 +279,13 @@ class Fetcher:
             file = self._files[content] = _File(self._limit)
         return file
 
-    def _launch(self, content: Content, file: _File, start: int, end: int, piece: int) -> None:
+    def _launch(
+        self, content: Content, file: _File, start: int, end: int, piece: int, bring: Bring | None = None
+    ) -> None:
         """Start requests for what of `[start, end)` is absent and not under way yet."""
         absent = content.extents.spans(*blocks.align_out(start, end, content.size), None)
         for span in list(_lacking(absent, [flight.span for flight in file.flights], piece)):
-            self._start(content, file, span, self._download)
+            self._start(content, file, span, bring or self._download)
 
     def _reread(self, content: Content, file: _File, start: int, end: int, piece: int) -> None:
         """Start reading what of `[start, end)` lies on the local disk, and is not in memory or under way yet."""
@@ -291,6 +324,11 @@ class Fetcher:
         if content.extents.spans(*span, None) == [span]:  # else somebody has written there meanwhile
             self._arrivals.hold(content, span.start, data)
         return partial(content.fill, span.start, data)
+
+    async def _stow(self, content: Content, span: Span) -> Callable[[], Awaitable[None]]:
+        """Get bytes from the store for readers who will take a little here and there: the page cache is their place."""
+        data = await self._fetch(content, span)
+        return partial(content.fill, span.start, data, behind=False)
 
     async def _read_back(self, content: Content, span: Span) -> None:
         """Get bytes from the local disk; where some turn out not to be there, whoever reads them asks the store."""

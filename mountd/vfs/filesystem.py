@@ -141,6 +141,7 @@ class FileSystem:
                 store,
                 nursery=nursery,
                 prefetch_limit=min(settings.prefetch_limit, settings.cache_size // 4),
+                sweep_limit=settings.cache_size // 4 if settings.prefetch_limit else 0,
                 budget=settings.buffer_limit // 2,
                 in_place=InPlace(native) if native is not None else None,
             ),

@@ -2,14 +2,16 @@
 
 import os
 
+import pytest
 import trio
 import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mountd.data import blocks
 from mountd.data.content import Content
 from mountd.data.extents import State
-from mountd.data.fetch import Fetcher
+from mountd.data.fetch import RATE, Fetcher
 from mountd.objects.interface import Key, MiB
 from mountd.objects.memory import MemoryStore
 from tests.data.test_content import Ledger
@@ -24,8 +26,10 @@ class SlowStore(MemoryStore):
         super().__init__()
         self.waits = iter(waits)
         self.sent = 0
+        self.asked = []
 
     async def read_range(self, key, start, length, *, version=None):
+        self.asked.append(length)
         chunk = await super().read_range(key, start, length, version=version)
         await trio.sleep(next(self.waits, 1))
         self.sent += len(chunk.data)
@@ -98,7 +102,7 @@ def test_every_read_returns_what_the_file_holds(played, waits, budget):
         content = Content(folder / "file", base=info, size=SIZE, ledger=Ledger())
         try:
             async with trio.open_nursery() as nursery:
-                fetcher = Fetcher(store, nursery=nursery, prefetch_limit=4 * MiB, budget=budget)
+                fetcher = Fetcher(store, nursery=nursery, prefetch_limit=4 * MiB, sweep_limit=MiB << 10, budget=budget)
                 player = Player(content, fetcher, model)
                 for kind, *how in played:
                     await getattr(player, kind)(*how)
@@ -144,6 +148,31 @@ def test_what_has_left_the_page_cache_is_read_ahead_from_the_disk():
                 await fetcher.settle()
             assert found == data
             assert store.sent == 0
+            nursery.cancel_scope.cancel()
+        content.discard()
+
+    in_folder(main)
+
+
+@pytest.mark.parametrize(("sweep_limit", "whole"), [(1 << 30, True), (20 * MiB, False), (0, False)])
+def test_waits_at_random_places_are_ended_by_fetching_the_rest(sweep_limit, whole):
+    """Once they add up to what that takes, if as much may be fetched in vain."""
+
+    async def main(folder):
+        size = 40 * MiB
+        store = SlowStore([size / RATE / 4] * 100)
+        data = os.urandom(size)
+        info = await store.put(Key("file"), data)
+        content = Content(folder / "file", base=info, size=size, ledger=Ledger())
+        buffer = memoryview(bytearray(4096))
+        async with trio.open_nursery() as nursery:
+            fetcher = Fetcher(store, nursery=nursery, prefetch_limit=64 * MiB, sweep_limit=sweep_limit)
+            for at in (number * 7 % 40 * MiB + 10_000 for number in range(40)):
+                assert bytes(await fetcher.read(content, at, buffer)) == data[at : at + 4096]
+            await fetcher.settle()
+            assert content.extents.covers(0, size) == whole
+            assert store.asked[:4] == [blocks.BLOCK] * 4  # as little as possible at first
+            assert (store.asked == [blocks.BLOCK] * 40) != whole
             nursery.cancel_scope.cancel()
         content.discard()
 
