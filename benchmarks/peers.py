@@ -158,7 +158,7 @@ class Mountd(Peer):
     """This project, with its defaults: `close()` returns when the store has the file."""
 
     name = "mountd"
-    options = ()
+    options = ("--xattrs", "off")  # which README recommends for speed; most of the others have none
 
     def version(self):
         """Return the version and the commit."""
@@ -210,7 +210,7 @@ class MountdWriteBack(Mountd):
     """This project, where `close()` returns once the file is safe on local disk."""
 
     name = "mountd write-back"
-    options = ("--write-back",)
+    options = (*Mountd.options, "--write-back")
     waits = False
     writes_only = True
 

@@ -127,6 +127,7 @@ class MountSettings:
     attributes: bool = _setting(
         True, units.parse_bool, "keep modes, owners, times, links and xattrs beside the objects"
     )
+    xattrs: bool = _setting(True, units.parse_bool, "extended attributes; without, a write(2) is one request less")
     read_only: bool = _setting(False, units.parse_bool, "refuse every change")
     write_back: bool = _setting(False, units.parse_bool, "close() returns once the change is safe on local disk")
     write_back_limit: int = _setting(10 * GiB, units.parse_size, "bytes not stored yet that slow writers down")

@@ -42,6 +42,7 @@ PENDING_SHOWN = 20
 @click.option("--gid", metavar="ID", help="Group of files that name none.")
 @click.option("--umask", metavar="OCTAL", help="Permission bits taken from files that name none.")
 @click.option("--attributes", type=click.Choice(["on", "off"]), help="Keep modes, links and the like in the store.")
+@click.option("--xattrs", type=click.Choice(["on", "off"]), help="Off: a write(2) is one request less.")
 @click.option(
     "--write-back", is_flag=True, default=None, help="close() returns once the change is safe on this machine."
 )

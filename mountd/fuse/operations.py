@@ -141,7 +141,7 @@ class Operations(pyfuse3.Operations):
 
     @reply
     async def listxattr(self, inode: int, ctx: Any) -> Sequence[bytes]:
-        return list(self._fs.glimpse(inode).attributes.xattrs)
+        return self._fs.metadata.list_xattrs(self._fs.glimpse(inode))
 
     @reply
     async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: Any) -> None:

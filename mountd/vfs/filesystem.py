@@ -153,7 +153,7 @@ class FileSystem:
             deferral=deferral,
             on_conflict=settings.on_conflict,
         )
-        self.metadata = Metadata(self.keeper, deferral, root=root, in_place=native is not None)
+        self.metadata = Metadata(self.keeper, deferral, xattrs=settings.xattrs, root=root, in_place=native is not None)
         self.changes = Changes(store, self.namespace, self.files, native=native)
         self.renames = Renames(store, self.namespace, self.files, changes=self.changes, journal=journal)
         self.directories = Directories(self.namespace)

@@ -18,14 +18,16 @@ class Metadata:
     """The attributes of the nodes of one mount, as programs see them.
 
     Args:
+        xattrs: whether extended attributes are offered.
         root: names the store in `user.mountd.uri`.
         in_place: what the store has is here, because the store is a folder of this machine.
     """
 
-    def __init__(self, keeper: Keeper, deferral: Deferral | None, *, root: str, in_place: bool) -> None:
+    def __init__(self, keeper: Keeper, deferral: Deferral | None, *, xattrs: bool, root: str, in_place: bool) -> None:
         self._keeper = keeper
         self._attributes = keeper.attributes
         self._deferral = deferral
+        self._xattrs = xattrs and keeper.attributes.enabled
         self._root = root
         self._in_place = in_place
 
@@ -70,12 +72,20 @@ class Metadata:
     def require_kept(self, name: bytes) -> None:
         """Raise NoAttribute for what no file has: `ls -l` and the kernel ask for such names all the time.
 
-        With attributes switched off, the kernel is told not to ask again (NeverOffered).
+        With extended attributes switched off, the kernel is told not to ask again (NeverOffered).
         """
-        if not self._attributes.enabled:
-            raise NeverOffered("attributes are switched off for this mount")
+        self._require_offered()
         if not name.startswith(b"user."):
             raise NoAttribute(f"no file has an attribute {name!r}")
+
+    def _require_offered(self) -> None:
+        if not self._xattrs:
+            raise NeverOffered("extended attributes are switched off for this mount (--xattrs on)")
+
+    def list_xattrs(self, node: Node) -> list[bytes]:
+        """Return the names of a node's extended attributes. Raises NeverOffered."""
+        self._require_offered()
+        return list(node.attributes.xattrs)
 
     async def get_xattr(self, node: Node, name: bytes) -> bytes:
         """Return an extended attribute, or one that tells about the mount. Raises NoAttribute, NeverOffered.
@@ -91,8 +101,12 @@ class Metadata:
             raise NoAttribute(f"{node.name!r} has no attribute {name!r}") from None
 
     async def set_xattr(self, node: Node, name: bytes, value: bytes | None) -> None:
-        """Set an extended attribute, or remove it with `None`. Raises NoAttribute, NotPermitted, Unsupported."""
+        """Set an extended attribute, or remove it with `None`.
+
+        Raises NoAttribute, NotPermitted, Unsupported, NeverOffered.
+        """
         self._attributes.require()
+        self._require_offered()
         if not name.startswith(b"user."):
             raise Unsupported("only attributes of the namespace user are kept")
         if name.startswith(virtual.PREFIX):

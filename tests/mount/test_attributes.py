@@ -255,6 +255,29 @@ def test_with_attributes_off_nothing_is_pretended(host, store):
     assert store.keys() == ["a"]
 
 
+def test_with_xattrs_off_other_attributes_are_kept(mount, store, make_host):
+    """Nobody can set, read or list any, and those that were set elsewhere outlast what is changed here. [xattr-off]"""
+    (mount / "a").write_text("1")
+    os.setxattr(mount / "a", "user.x", b"1")
+    mount.host.run("sync")
+    without = make_host().mount(store, "--xattrs", "off")
+    for act in (
+        lambda: os.setxattr(without / "a", "user.y", b"1"),
+        lambda: os.getxattr(without / "a", "user.x"),
+        lambda: os.getxattr(without / "a", "user.mountd.uri"),
+        lambda: os.listxattr(without / "a"),
+        lambda: os.removexattr(without / "a", "user.x"),
+    ):
+        with pytest.raises(OSError) as refused:
+            act()
+        assert refused.value.errno == errno.EOPNOTSUPP
+    (without / "a").chmod(0o640)
+    without.unmount()
+    remount(mount)
+    assert stat.S_IMODE((mount / "a").stat().st_mode) == 0o640
+    assert os.getxattr(mount / "a", "user.x") == b"1"
+
+
 def test_links_share_bytes_and_attributes(mount, store, make_host):
     """A write through one name is seen through the others, here, in the store and on other machines.
 
