@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import resource
@@ -121,6 +122,7 @@ class Service:
                 nursery.start_soon(self._obey_signals)
                 with records.published(self.record):
                     log.info("mounted %s at %s", self.record.root, self.record.mount_point)
+                    gc.freeze()  # modules are never garbage: looking through them holds up requests
                     ready(self.record)
                     await self._gone.wait()
                     await self._drain()
