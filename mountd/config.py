@@ -105,6 +105,23 @@ def crash_point() -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceManager:
+    """The manager that has started this process: its socket, and in how many seconds it wants to be told of life."""
+
+    address: str
+    watchdog: float | None
+
+    @classmethod
+    def of_this_process(cls) -> ServiceManager | None:
+        """Return what the environment says, `None` where no manager listens. Source: sd_notify(3)."""
+        address = os.environ.get("NOTIFY_SOCKET", "")
+        if not address.startswith(("/", "@")):
+            return None
+        wanted, whose = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", str(os.getpid()))
+        return cls(address, int(wanted) / 1e6 if wanted.isdigit() and whose == str(os.getpid()) else None)
+
+
+@dataclass(frozen=True, slots=True)
 class MountSettings:
     """How a mount behaves. Durations in seconds (`math.inf` allowed), sizes in bytes, `None` for the caller's own."""
 

@@ -11,14 +11,14 @@ import click
 from mountd import units
 from mountd.commands import waiting
 from mountd.commands.output import print_json, print_table
-from mountd.config import Folders
+from mountd.config import Folders, ServiceManager
 from mountd.daemon import client, launch, mountpoint, records
 from mountd.errors import EXIT_BUSY, UserError
 from mountd.mounts import mount_at, mount_of, running_mounts, to_sync
 from mountd.stores.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mountd.config import MountSettings
     from mountd.daemon.records import MountRecord
@@ -59,18 +59,12 @@ def mount(store: str | None, mount_point: Path | None, foreground: bool, if_need
       mountd mount prod /mnt/prod
       mountd mount s3://bucket/prefix --read-only
     """
-    registry = Registry(Folders.of_this_user())
-    config = registry.resolve(store)
-    settings = registry.mount_settings(config, chosen)
-    running = mount_of(config, running_mounts())
-    if running is not None:
-        message = f"store {config.name!r} is mounted at {running.mount_point} already"
+    try:
+        config, target, settings = _order(store, mount_point, chosen)
+    except _MountedAlready as exc:
         if not if_needed:
-            raise UserError(message, EXIT_BUSY)
-        return click.echo(message)
-    target = (
-        Path(os.path.abspath(mount_point)) if mount_point else Folders.of_this_user().default_mount_point(config.name)
-    )
+            raise
+        return click.echo(str(exc))
     if foreground:
         return _serve(config, target, settings)
     record = launch.start(config, target, settings)
@@ -83,12 +77,35 @@ def mount(store: str | None, mount_point: Path | None, foreground: bool, if_need
     return None
 
 
+class _MountedAlready(UserError):
+    """The store that is to be mounted has a mount."""
+
+
+def _order(
+    store: str | None, mount_point: Path | None, chosen: Mapping[str, object]
+) -> tuple[StoreConfig, Path, MountSettings]:
+    """Return what is to be mounted where and how. Raises UserError."""
+    folders = Folders.of_this_user()
+    registry = Registry(folders)
+    config = registry.resolve(store)
+    settings = registry.mount_settings(config, chosen)
+    running = mount_of(config, running_mounts())
+    if running is not None:
+        raise _MountedAlready(f"store {config.name!r} is mounted at {running.mount_point} already", EXIT_BUSY)
+    return config, Path(os.path.abspath(mount_point or folders.default_mount_point(config.name))), settings
+
+
+def start(store: str, mount_point: Path, chosen: Mapping[str, object]) -> None:
+    """Mount a store, and say nothing. Raises UserError."""
+    launch.start(*_order(store, mount_point, chosen))
+
+
 def _serve(config: StoreConfig, target: Path, settings: MountSettings) -> None:
     from mountd.daemon import logs, service  # the heavy ones: trio, pyfuse3
     from mountd.daemon.order import MountOrder
 
     logs.to_stderr(debug=settings.debug)
-    service.run(MountOrder(config, target, settings), _welcome)
+    service.run(MountOrder(config, target, settings), _welcome, manager=ServiceManager.of_this_process())
 
 
 def _welcome(record: MountRecord) -> None:
@@ -113,8 +130,7 @@ def unmount(store: str | None, everything: bool, timeout: str) -> None:
     failures = []
     for record in chosen:
         try:
-            with waiting.progress(f"Unmounting {record.mount_point}") as show:
-                launch.stop(record, timeout=seconds, progress=show)
+            _stop(record, seconds)
             click.echo(f"Unmounted {record.root} from {record.mount_point}")
         except UserError as failure:  # of one mount of many; the others are unmounted all the same
             failures.append(failure)
@@ -122,6 +138,18 @@ def unmount(store: str | None, everything: bool, timeout: str) -> None:
         raise UserError("; ".join(map(str, failures)), failures[0].exit_code)
     if everything and not chosen and not cleared:
         click.echo("Nothing is mounted")
+
+
+def _stop(record: MountRecord, seconds: float) -> None:
+    with waiting.progress(f"Unmounting {record.mount_point}") as show:
+        launch.stop(record, timeout=seconds, progress=show)
+
+
+def stop(mount_point: str) -> None:
+    """Unmount what is at a mount point, after its pending writes, and say nothing. Raises UserError."""
+    if not _clear_dead(mount_point):
+        for record in _chosen(mount_point, required=True):
+            _stop(record, DEFAULT_TIMEOUT)
 
 
 @click.command(short_help="Show what is mounted and how it is doing.")

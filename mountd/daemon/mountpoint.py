@@ -69,9 +69,12 @@ def clear_dead(path: Path) -> bool:
 
 
 def detach(path: Path, *, lazy: bool = False) -> None:
-    """Unmount. `lazy`: at once, also when files in it are open. Raises Busy when they are, StoreFailure."""
+    """Unmount. `lazy`: at once, also when files in it are open. Raises Busy when they are, StoreFailure.
+
+    The helper of umount(8), which waits for pending writes, is left out: it would come here again.
+    """
     if os.geteuid() == 0:
-        command = ["umount", *(["-l"] if lazy else []), str(path)]
+        command = ["umount", "-i", *(["-l"] if lazy else []), str(path)]
     else:
         command = ["fusermount3", "-uz" if lazy else "-u", str(path)]
     try:

@@ -19,6 +19,7 @@ from mountd.config import Folders
 from mountd.daemon import leaving, limits, lock, mountpoint, records
 from mountd.daemon.cache import cache_commands
 from mountd.daemon.control import Control, path_in, timeout_in
+from mountd.daemon.notify import Notifier
 from mountd.daemon.records import MountRecord
 from mountd.errors import EXIT_PENDING, MountdError, UserError
 from mountd.failures import FailureLog
@@ -30,7 +31,7 @@ from mountd.vfs.opening import open_filesystem
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from mountd.config import MountSettings
+    from mountd.config import MountSettings, ServiceManager
     from mountd.daemon.control import Command
     from mountd.daemon.order import MountOrder
     from mountd.vfs.filesystem import FileSystem
@@ -50,8 +51,10 @@ KEEPING = 1.0
 LAST_CALLS = 1.0
 
 
-def run(order: MountOrder, ready: Callable[[MountRecord], None]) -> None:
+def run(order: MountOrder, ready: Callable[[MountRecord], None], *, manager: ServiceManager | None = None) -> None:
     """Mount and serve until somebody unmounts; `ready` is called once the mount can be used.
+
+    `manager`: is told, too, and kept informed.
 
     Raises UserError or MountdError when it cannot be mounted; then nothing is left behind.
     """
@@ -64,7 +67,7 @@ def run(order: MountOrder, ready: Callable[[MountRecord], None]) -> None:
     with lock.held(order.data):
         mountpoint.prepare(order.mount_point)
         try:
-            trio.run(_serve, order, ready)
+            trio.run(_serve, order, ready, Notifier(manager))
         except BaseExceptionGroup as group:
             raise _cause(group) from group
 
@@ -77,7 +80,7 @@ def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return inner
 
 
-async def _serve(order: MountOrder, ready: Callable[[MountRecord], None]) -> None:
+async def _serve(order: MountOrder, ready: Callable[[MountRecord], None], notifier: Notifier) -> None:
     failures = FailureLog()
     async with open_store(order.store, order.settings, data=order.data, report=failures.add) as opened:
         await opened.store.check()
@@ -94,14 +97,17 @@ async def _serve(order: MountOrder, ready: Callable[[MountRecord], None]) -> Non
             failures=failures,
             native=opened.native,
         ) as fs:
-            await Service(order, settings, opened, fs).run(ready)
+            await Service(order, settings, opened, fs, notifier).run(ready)
 
 
 class Service:
     """A running mount, and what its control socket can ask of it."""
 
-    def __init__(self, order: MountOrder, settings: MountSettings, opened: OpenStore, fs: FileSystem) -> None:
+    def __init__(
+        self, order: MountOrder, settings: MountSettings, opened: OpenStore, fs: FileSystem, notifier: Notifier
+    ) -> None:
         self._order = order
+        self._notifier = notifier
         self._settings = settings
         self._opened = opened
         self._fs = fs
@@ -124,7 +130,11 @@ class Service:
                     log.info("mounted %s at %s", self.record.root, self.record.mount_point)
                     gc.freeze()  # modules are never garbage: looking through them holds up requests
                     ready(self.record)
+                    self._notifier.tell(READY="1", STATUS=f"{self.record.root} is at {self.record.mount_point}")
+                    alive = partial(self._notifier.keep_alive, self.record.mount_point)
+                    nursery.start_soon(partial(alive, is_mounted=lambda: not self._gone.is_set()))
                     await self._gone.wait()
+                    self._say_stopping()
                     await self._drain()
                     await self._fs.files.keep_all(KEEPING)
                     self._say_last_words()
@@ -160,7 +170,12 @@ class Service:
                     else:
                         nursery.start_soon(self._stop)
 
+    def _say_stopping(self) -> None:
+        left = leaving.summary(self._fs.status().pending)
+        self._notifier.tell(STOPPING="1", STATUS=f"{self.record.root}: {left}")
+
     async def _stop(self) -> None:
+        self._say_stopping()
         await self._drain()
         if not self._gone.is_set():
             session.stop()

@@ -1,5 +1,6 @@
 """The units are ones that systemd takes, and give pending writes the time that they need."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,7 +11,7 @@ from mountd import units
 from mountd.config import MountSettings
 
 FOLDER = Path(__file__).parent.parent.parent / "systemd"
-UNITS = sorted(path.name for path in FOLDER.glob("*.service"))
+UNITS = ["system/mountd@.service", "user/mountd@.service"]
 
 
 def settings_of(name):
@@ -31,13 +32,13 @@ def test_systemd_takes_the_unit(name, tmp_path, monkeypatch):
     text = (FOLDER / name).read_text()
     for place in ("%h/.local/bin/mountd", "/usr/local/bin/mountd"):
         text = text.replace(place, "/bin/true")
-    unit = tmp_path / name.replace("@", "@prod")
+    unit = tmp_path / "mountd@prod.service"
     unit.write_text(text.replace("Documentation=man:fusermount3(1)\n", ""))
     command = [
         "systemd-analyze",
         "verify",
         "--recursive-errors=no",
-        *(["--user"] if "system" not in name else []),
+        *(["--user"] if name.startswith("user/") else []),
         unit,
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -56,8 +57,21 @@ def test_stopping_leaves_time_for_pending_writes(name):
     assert found["KillMode"] == ["mixed"]
 
 
+# Each makes systemd give the service a mount namespace of its own (systemd.exec(5)).
+NAMESPACES = re.compile(r"Protect|Private|ReadOnly|ReadWrite|Inaccessible|Bind|Temporary|Root|MountFlags")
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_the_mount_shows_outside_of_the_service(name):
+    """Nothing shuts it up in a mount namespace, and the user's can still call fusermount3, which is setuid."""
+    found = settings_of(name)
+    assert not [key for key in found if NAMESPACES.match(key)]
+    if name.startswith("user/"):
+        assert not [key for key in found if key.startswith(("NoNew", "Restrict", "SystemCall", "Lock", "Memory"))]
+
+
 def test_a_unit_of_the_system_stops_before_the_network_does():
     """Units stop in the reverse order of their start."""
-    found = settings_of("mountd-system@.service")
+    found = settings_of("system/mountd@.service")
     assert "network-online.target" in found["After"][0].split()
     assert found["Before"] == ["remote-fs.target"]
