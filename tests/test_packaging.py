@@ -4,6 +4,7 @@ Builds and environments are isolated, as for users, so these tests need the pack
 """
 
 import configparser
+import importlib
 import shutil
 import subprocess
 import sys
@@ -59,12 +60,15 @@ def test_the_wheel_holds_every_module_and_the_marker_of_its_types(wheel, checkou
     assert modules | {"mountd/py.typed"} <= set(wheel.namelist())
 
 
-def test_the_wheel_gives_the_command_mountd(wheel):
-    """One console script."""
+def test_the_wheel_gives_the_commands(wheel):
+    """`mountd`, and what mount(8) and umount(8) call."""
     (name,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
     entries = configparser.ConfigParser()
     entries.read_string(wheel.read(name).decode())
-    assert dict(entries["console_scripts"]) == {"mountd": "mountd.cli:main"}
+    assert set(entries["console_scripts"]) == {"mountd", "mount.mountd", "umount.fuse.mountd"}
+    for target in entries["console_scripts"].values():
+        module, _, function = target.partition(":")
+        assert callable(getattr(importlib.import_module(module), function))
 
 
 def test_the_sdist_holds_what_is_needed_to_test_it(built):
@@ -73,7 +77,7 @@ def test_the_sdist_holds_what_is_needed_to_test_it(built):
     with tarfile.open(path) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     wanted = {"Makefile", "README.md", "LICENSE", "CHANGELOG.md", "cli.py", "pyproject.toml"}
-    wanted |= {"docs/semantics.md", "docs/exit-codes.md", "systemd/mountd@.service", "tests/test_packaging.py"}
+    wanted |= {"docs/semantics.md", "docs/exit-codes.md", "systemd/user/mountd@.service", "tests/test_packaging.py"}
     assert wanted - names == set()
 
 

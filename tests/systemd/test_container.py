@@ -8,7 +8,7 @@ FOLDER = Path(__file__).parent.parent.parent / "docs/examples/container"
 
 
 def test_the_manifest_is_whole():
-    """Each volume that a container mounts is one of its Pod's, and the mount is passed on, from one and to the other."""
+    """Each volume that a container mounts is one of its Pod, and the mount is passed on from one to the other."""
     daemons, pod = yaml.safe_load_all((FOLDER / "kubernetes.yaml").read_text())
     specs = daemons["spec"]["template"]["spec"], pod["spec"]
     for spec in specs:
