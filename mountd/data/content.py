@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 import trio
@@ -146,10 +145,11 @@ class Content:
         self._ledger.used(self, start, end)
         return disk.read_from_page_cache(self._file(), buffer, start)
 
-    async def read(self, start: int, end: int) -> Buffer | None:
+    async def read(self, start: int, end: int, buffer: memoryview | None = None) -> Buffer | None:
         """Return `[start, end)` from the backing file, or `None` where some of it is absent or turned out damaged.
 
-        Raises Corrupt where the store has not got what is damaged.
+        `buffer`: memory of that size, which is used where nothing else can run meanwhile. Raises Corrupt where what is
+        damaged is not in the store.
         """
         if not self.extents.covers(start, end):
             return None
@@ -157,8 +157,9 @@ class Content:
             if not self._verified(start, end):
                 return await self._read_unverified(start, end)
             self._ledger.used(self, start, end)
-            read = partial(self._promptness.read, self._file(), start, end)
-            return await _run(read, inline=end - start <= blocks.BLOCK and self._promptness.prompt)
+            if buffer is not None and end - start <= blocks.BLOCK and self._promptness.prompt:
+                return self._promptness.read_into(self._file(), buffer, start)
+            return await trio.to_thread.run_sync(self._promptness.read, self._file(), start, end)
 
     async def _read_unverified(self, start: int, end: int) -> Buffer | None:
         whole = blocks.align_out(start, end, self.size)

@@ -112,9 +112,18 @@ class Promptness:
         begun = time.perf_counter()
         data = read_once(fd, start, end)
         if end - start < _LARGE:
-            took = time.perf_counter() - begun
-            self._usual = _UNKNOWN if took > _STALLED else self._usual + (took - self._usual) / 8
+            self._took(time.perf_counter() - begun)
         return data
+
+    def read_into(self, fd: int, view: memoryview, start: int) -> memoryview:
+        """Fill `view` from `start` on, and return it. Raises OSError."""
+        begun = time.perf_counter()
+        read_into(fd, view, start)
+        self._took(time.perf_counter() - begun)
+        return view
+
+    def _took(self, seconds: float) -> None:
+        self._usual = _UNKNOWN if seconds > _STALLED else self._usual + (seconds - self._usual) / 8
 
 
 def read_all(fd: int, start: int, end: int) -> bytes:

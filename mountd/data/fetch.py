@@ -130,11 +130,11 @@ class Fetcher:
             here = self._at_hand(content, offset, end, wanted[: end - offset])
             if here is not None:
                 return here
-            data = await self._after_waiting(content, offset, end)
+            data = await self._after_waiting(content, offset, end, wanted[: end - offset])
             if data is not None:
                 return data
 
-    async def _after_waiting(self, content: Content, start: int, end: int) -> Buffer | None:
+    async def _after_waiting(self, content: Content, start: int, end: int, buffer: memoryview) -> Buffer | None:
         """Return `[start, end)` from the disk or past it, or `None` when it should be at hand by now."""
         file = self._file(content)
         begun = trio.current_time()
@@ -144,7 +144,7 @@ class Fetcher:
             file.cold = True
             if _is_complete(content):  # else this read has been counted
                 self._read_ahead(content, file, start, end)
-        data = await content.read(start, end)
+        data = await content.read(start, end, buffer)
         if data is not None:
             return data
         landed = await self._land(content, start, end)

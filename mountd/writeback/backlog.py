@@ -81,7 +81,10 @@ class Backlog:
 
     async def commit(self) -> None:
         """Return when all changes so far are durable. Raises NoSpace; then they may be, or be forgotten by a crash."""
+        wanted = self.pending.unwritten
         async with self._commit:
+            if wanted.durable:  # another commit took it along; what is newer waits for one of its own, together
+                return
             written, self.pending.unwritten = self.pending.unwritten, Written()
             if not written.added and not written.dropped:
                 return
@@ -95,6 +98,7 @@ class Backlog:
                 self.pending.unwritten = Written(added + later.added, written.dropped + later.dropped)
                 raise
             crash.point("after-commit")
+            written.durable = True
             self._group += 1
             for change in written.added:
                 change.group = self._group

@@ -127,10 +127,15 @@ def units(change: Change, start: int, end: int) -> Iterator[tuple[int, Span]]:
 
 @dataclass(slots=True)
 class Written:
-    """What the journal has to learn: changes that are new, and changes that were taken back."""
+    """What the journal has to learn: changes that are new, and changes that were taken back.
+
+    Attributes:
+        durable: whether it has.
+    """
 
     added: list[Change] = field(default_factory=list)
     dropped: list[Change] = field(default_factory=list)
+    durable: bool = False
 
 
 class Pending:

@@ -5,6 +5,7 @@ import trio
 
 from mountd.errors import Denied, Stale, Unavailable, VersionChanged
 from mountd.objects.interface import ABSENT, Key
+from mountd.writeback.parallel import each
 from tests.writeback.conftest import Watched, contents, open_deferral
 
 A, B, C = Key("a"), Key("b"), Key("c")
@@ -73,6 +74,16 @@ async def test_what_is_acknowledged_by_one_commit_goes_side_by_side(opened, inne
         await acknowledge_together(made, lambda number: made.store.put(Key(f"same{number}"), b"1"), range(3))
         await made.drainer.barrier(Key(""))
     assert most == 3
+
+
+async def test_changes_of_one_operation_share_commits(opened, inner):
+    """As renaming a directory makes them: some at a time, each waiting for its own. They go side by side then."""
+    async with opened() as made:
+        await each(range(200), lambda number: made.store.put(Key(f"{number}"), b"1"), workers=20)
+        groups = {change.group for change in made.backlog.pending}
+        assert len(groups) < 30
+        await made.drainer.barrier(Key(""))
+    assert len(inner.changes) == 200
 
 
 async def test_a_directory_arrives_before_what_is_in_it(opened, inner):
