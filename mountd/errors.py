@@ -202,6 +202,11 @@ def is_disconnected(error: OSError) -> bool:
     return error.errno in (errno.ENOTCONN, errno.ECONNABORTED)
 
 
+def is_cross_device(error: OSError) -> bool:
+    """Tell whether a rename failed because both ends are not in one file system."""
+    return error.errno == errno.EXDEV
+
+
 # Exit codes of the command line, documented in docs/exit-codes.md.
 EXIT_FAILURE = 1  # the operation was understood and failed
 EXIT_USAGE = 2  # bad arguments: unknown option, store, flavor; malformed URI
@@ -237,3 +242,13 @@ class UserError(Exception):
     def __init__(self, message: str, exit_code: int = EXIT_USAGE) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class OutOfBounds(UserError, FileNotFoundError):
+    """A path or URI that is in no mounted store, or leads out of its own: there is no such file, to those who ask."""
+
+    def __init__(self, message: str, exit_code: int = EXIT_USAGE) -> None:
+        UserError.__init__(self, message, exit_code)
+
+    def __str__(self) -> str:
+        return str(self.args[0])

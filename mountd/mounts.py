@@ -33,6 +33,12 @@ def path_of(uri: str, mounts: Sequence[MountRecord]) -> Path:
 
     Raises UserError naming the roots where there is none.
     """
+    holder = holder_of(uri, mounts)
+    return locate.to_path(holder.root, holder.mount_point, uri)
+
+
+def holder_of(uri: str, mounts: Sequence[MountRecord]) -> MountRecord:
+    """Return that one of `mounts` whose root is closest above `uri`. Raises UserError naming the roots."""
     try:
         place = locate.Root.parse(uri)
     except UserError as error:
@@ -43,8 +49,7 @@ def path_of(uri: str, mounts: Sequence[MountRecord]) -> Path:
         raise UserError(
             f"no mounted store holds {uri} {_mounted_roots(mounts)}; to mount it: mountd mount {_store_for(place, uri)}"
         )
-    closest = max(holding, key=lambda mount: len(roots[mount.root].components))
-    return locate.to_path(closest.root, closest.mount_point, uri)
+    return max(holding, key=lambda mount: len(roots[mount.root].components))
 
 
 def uri_of(path: str | os.PathLike[str], mounts: Sequence[MountRecord]) -> str:

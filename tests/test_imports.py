@@ -17,6 +17,7 @@ PACKAGE = Path(mountd.__file__).parent
 LAYERS = (
     ("mountd.cli", "mountd.commands", "mountd.__main__"),
     ("mountd.integrations",),
+    ("mountd.fileio", "mountd.io_utils"),
     ("mountd", "mountd.mounts"),
     ("mountd.daemon",),
     ("mountd.fuse",),
@@ -44,6 +45,7 @@ LIBRARIES = {
     "asyncio": ("mountd.objects.bridge",),
     "click": ("mountd.cli", "mountd.commands"),
     "rich": ("mountd.commands",),
+    "zenml": ("mountd.integrations",),
     "fsspec": _CLOUDS,
     "s3fs": _CLOUDS,
     "gcsfs": _CLOUDS,

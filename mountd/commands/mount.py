@@ -33,6 +33,7 @@ PENDING_SHOWN = 20
 @click.argument("store", required=False, metavar="[STORE_OR_URI]")
 @click.argument("mount_point", required=False, metavar="[MOUNTPOINT]", type=click.Path(path_type=Path))
 @click.option("--foreground", is_flag=True, help="Stay in this process, log to standard error: for systemd.")
+@click.option("--zenml", is_flag=True, help="Mount the artifact store of ZenML's active stack.")
 @click.option("--if-needed", is_flag=True, help="Succeed when the store is mounted already.")
 @click.option("--read-only", is_flag=True, default=None, help="Refuse every change.")
 @click.option("--freshness", metavar="SECONDS", help="How long what is known of the store counts (1; 0; inf).")
@@ -50,7 +51,9 @@ PENDING_SHOWN = 20
 @click.option("--drain-timeout", metavar="SECONDS", help="How long unmounting waits for pending writes (60).")
 @click.option("--on-conflict", type=click.Choice(units.ON_CONFLICT), help="When somebody else changed the object.")
 @click.option("--debug", is_flag=True, default=None, help="Log every request.")
-def mount(store: str | None, mount_point: Path | None, foreground: bool, if_needed: bool, **chosen: Any) -> None:
+def mount(
+    store: str | None, mount_point: Path | None, zenml: bool, foreground: bool, if_needed: bool, **chosen: Any
+) -> None:
     """Mount a store, by name, URI or path; the active one by default. Returns when it can be used.
 
     \b
@@ -58,7 +61,14 @@ def mount(store: str | None, mount_point: Path | None, foreground: bool, if_need
       mountd mount                          the active store, at ~/mountd/NAME
       mountd mount prod /mnt/prod
       mountd mount s3://bucket/prefix --read-only
+      mountd mount --zenml                  the artifact store of ZenML's active stack
     """
+    if zenml:
+        from mountd.commands import zenml as integration  # ZenML is slow to import
+
+        # With one argument beside it, that is where to mount.
+        mount_point = mount_point or (Path(store) if store else None)
+        store = integration.active(Registry(Folders.of_this_user())).name
     try:
         config, target, settings = _order(store, mount_point, chosen)
     except _MountedAlready as exc:

@@ -1,0 +1,78 @@
+"""What a program may give as a path - a store's URI, a path under a mount, a local path - as one that the OS takes."""
+
+from __future__ import annotations
+
+import glob
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from mountd import locate, mounts
+from mountd.errors import OutOfBounds, UserError
+
+if TYPE_CHECKING:
+    from mountd.daemon.records import MountRecord
+
+PathLike = str | bytes | os.PathLike[str]
+
+
+class Place(NamedTuple):
+    """Something in a store or on the local disk.
+
+    Attributes:
+        path: where the OS finds it.
+        holder: the mount that a URI was found under; `None` for what was given as a path.
+    """
+
+    path: str
+    holder: MountRecord | None
+
+    def named(self, path: str) -> str:
+        """Return what a path at or below this place is called by whoever named the place: a URI, or the path."""
+        if self.holder is None:
+            return path
+        root, inside = self.holder.root, path[len(str(self.holder.mount_point)) :].strip("/")
+        return f"{root.rstrip('/')}/{inside}" if inside else root
+
+    @property
+    def pattern(self) -> str:
+        """The path as a pattern for `glob`, in which the mount point stands for itself."""
+        if self.holder is None:
+            return self.path
+        point = str(self.holder.mount_point)
+        return glob.escape(point) + self.path[len(point) :]
+
+
+def text_of(path: PathLike) -> str:
+    """Return a path or URI as text."""
+    return os.fsdecode(path)
+
+
+def place_of(path: PathLike) -> Place:
+    """Return where something is.
+
+    Raises OutOfBounds for a URI that no mounted store holds, and for a path that leads out of the mount it begins in.
+    """
+    text = text_of(path)
+    try:
+        if "://" not in text:
+            return Place(_inside(text), None)
+        holder = mounts.holder_of(text, mounts.running_mounts())
+        if not os.path.ismount(holder.mount_point):  # else files would land on the disk below
+            raise UserError(f"{holder.root} is not at {holder.mount_point} any more; run: mountd mount {holder.store}")
+        return Place(str(locate.to_path(holder.root, holder.mount_point, text)), holder)
+    except UserError as error:
+        local = text.removeprefix("file://")
+        if local.startswith("/") and local != text:  # in no mounted store, and a local path all the same
+            return Place(_inside(local), None)
+        raise OutOfBounds(str(error), error.exit_code) from error
+
+
+def _inside(path: str) -> str:
+    if ".." not in path.split("/"):
+        return path
+    plain = os.path.abspath(path)
+    for mount in mounts.running_mounts():
+        begin = f"{mount.mount_point}/"
+        if os.path.join(os.getcwd(), path).startswith(begin) and not f"{plain}/".startswith(begin):
+            raise UserError(f"{path} leads out of the store at {mount.mount_point}")
+    return path

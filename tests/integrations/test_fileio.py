@@ -1,0 +1,148 @@
+"""`mountd.fileio` and `mountd.io_utils` do what ZenML's functions do, on local paths, under a mount, and by URI."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mountd import fileio, io_utils
+from mountd.errors import OutOfBounds, UserError
+from tests.kits import Bucket
+
+SCRIPT = Path(__file__).parent / "calls.py"
+
+
+def outcomes(modules, at, environment):
+    done = subprocess.run(
+        [sys.executable, SCRIPT, modules, at], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture
+def mount(host, s3_server, monkeypatch):
+    """A mounted bucket, which this process sees, too."""
+    made = host.mount(Bucket(s3_server), name="prod")
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR"):
+        monkeypatch.setenv(name, host.environment[name])
+    return made
+
+
+@pytest.fixture
+def root(mount):
+    """The URI of the mounted store."""
+    return mount.status()["root"]
+
+
+def test_each_call_does_what_zenmls_does(mount, root, host, tmp_path):
+    """The same results, and errors of the same types, wherever the files are."""
+    environment = host.environment | {
+        "ZENML_CONFIG_PATH": str(tmp_path / "zenml"),
+        "ZENML_ANALYTICS_OPT_IN": "false",
+        "ZENML_LOGGING_VERBOSITY": "ERROR",
+    }
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "ours").mkdir()
+    (mount / "by-path").mkdir()
+    (mount / "by-uri").mkdir()
+    expected = outcomes("zenml", str(tmp_path / "theirs"), environment)
+    assert outcomes("mountd", str(tmp_path / "ours"), environment) == expected
+    assert outcomes("mountd", str(mount / "by-path"), environment) == expected
+    assert outcomes("mountd", f"{root}/by-uri", environment) == expected
+
+
+def test_writing_to_a_uri_makes_its_directories(mount, root):
+    """As object stores have them; a local path needs them to be there."""
+    fileio.open(f"{root}/new/folder/file", "w").close()
+    fileio.copy(f"{root}/new/folder/file", f"{root}/other/file")
+    fileio.rename(f"{root}/other/file", f"{root}/third/file")
+    assert sorted(path.relative_to(mount.path).as_posix() for path in mount.path.rglob("file")) == [
+        "new/folder/file",
+        "third/file",
+    ]
+    with pytest.raises(FileNotFoundError):
+        fileio.open(str(mount / "missing/file"), "w")
+
+
+@pytest.mark.parametrize(
+    "uri", ["{root}/../other/x", "{root}x/a", "s3://elsewhere/a", "{mount}/../x", "{mount}/a/../../x"]
+)
+def test_what_is_out_of_bounds_is_refused(mount, root, uri):
+    """By component; for callers that know only ZenML's, it is a file that does not exist."""
+    path = uri.format(root=root, mount=mount.path)
+    for call in (fileio.exists, fileio.listdir, fileio.rmtree, lambda p: fileio.open(p, "w"), fileio.makedirs):
+        with pytest.raises(OutOfBounds) as refused:
+            call(path)
+        assert isinstance(refused.value, UserError)
+        assert isinstance(refused.value, FileNotFoundError)
+    assert list(mount.path.iterdir()) == []
+
+
+def test_without_the_mount_nothing_is_written_below_it(mount, root, host):
+    """Neither once it was unmounted, nor when somebody has taken it away under the daemon."""
+    subprocess.run(["umount", "-l", mount.path], check=True)
+    with pytest.raises(OutOfBounds, match="mountd mount prod"):
+        fileio.open(f"{root}/a", "w")
+    assert list(mount.path.iterdir()) == []
+
+
+def test_from_one_store_to_another_is_a_copy_and_no_rename(mount, root, tmp_path):
+    """A rename that cannot be one step says so."""
+    fileio.open(f"{root}/a", "w").close()
+    fileio.copy(f"{root}/a", str(tmp_path / "a"))
+    with pytest.raises(NotImplementedError, match="copy, then remove"):
+        fileio.rename(str(tmp_path / "a"), f"{root}/b")
+    assert (tmp_path / "a").exists()
+    io_utils.copy_dir(str(tmp_path), f"{root}/all")
+    assert fileio.exists(f"{root}/all/a")
+
+
+def test_a_copy_of_a_directory_into_itself_ends(tmp_path):
+    """And has no copy of itself."""
+    (tmp_path / "a").write_text("x")
+    io_utils.copy_dir(str(tmp_path), str(tmp_path / "b/c"))
+    assert sorted(path.name for path in (tmp_path / "b/c").iterdir()) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("path", "directory", "within"),
+    [
+        ("s3://b/a/x", "s3://b/a", True),
+        ("x", "s3://b/a", True),
+        ("s3://b/a", "s3://b/a/", True),
+        ("s3://b/ax", "s3://b/a", False),
+        ("../x", "s3://b/a", False),
+        ("x/../y", "s3://b/a", True),
+        ("../../../x", "s3://b/a", False),
+        ("s3a://b/a/x", "s3://b/a", True),
+        ("gs://b/a/x", "s3://b/a", False),
+        ("/b/a/x", "s3://b/a", False),
+    ],
+)
+def test_uris_are_within_each_other_by_component(path, directory, within):
+    """As far as their names tell: nobody is asked."""
+    assert io_utils.is_path_within_directory(path, directory) is within
+
+
+def test_roots_and_parents_of_uris(mount, root):
+    """A bucket is a root; names are those of what is above."""
+    assert io_utils.is_root("s3://bucket")
+    assert not io_utils.is_root("s3://bucket/a")
+    fileio.makedirs(f"{root}/one/two/three")
+    assert (io_utils.get_parent(f"{root}/one/two/three"), io_utils.get_grandparent(f"{root}/one/two/three")) == (
+        "two",
+        "one",
+    )
+    with pytest.raises(ValueError, match="does not exist"):
+        io_utils.get_parent(f"{root}/missing")
+
+
+def test_importing_them_brings_nothing_heavy():
+    """They are for programs that do something else."""
+    script = (
+        "import sys, mountd.fileio, mountd.io_utils; print({'trio', 'pyfuse3', 'click', 'fsspec'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "set()\n"
