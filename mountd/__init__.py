@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from mountd.stores.store import StoreConfig
 
-__all__ = ["MountdError", "UserError", "active_store", "mounted", "path", "sync", "uri"]
+__all__ = ["MountdError", "UserError", "active_store", "mounted", "path", "sync", "uri", "warm"]
 __version__ = "0.1.0"
 
 # Every import below is inside a function: `import mountd` is paid by programs that may never mount anything, and it
@@ -74,6 +74,26 @@ def sync(path: str | os.PathLike[str] | None = None, timeout: float | None = Non
     from mountd.mounts import sync as implementation
 
     implementation(path, timeout)
+
+
+def warm(path: str | os.PathLike[str]) -> int:
+    """Bring a file, or every file below a directory, to this machine before it is read.
+
+    `path` is under a running mount, or a URI. Returns how many bytes were fetched; what was here already is not.
+
+    Raises UserError where nothing is mounted there, and, with the exit code EXIT_FAILURE, where the cache has no room
+    for everything or a file could not be fetched; what was fetched before stays.
+    """
+    from mountd.errors import EXIT_FAILURE
+    from mountd.mounts import warm as implementation
+
+    found = implementation(path)
+    fetched: int = found["fetched"]
+    if found["failed"]:
+        raise UserError("not fetched: {}: {}".format(*found["failed"][0]), EXIT_FAILURE)
+    if found["no_room"]:
+        raise UserError(f"the cache has no room for {found['no_room']} bytes more", EXIT_FAILURE)
+    return fetched
 
 
 @contextmanager

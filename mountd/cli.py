@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from mountd import __version__
 from mountd.errors import EXIT_FAILURE, MountdError, UserError, exit_code_of
@@ -20,18 +21,39 @@ from mountd.redaction import without_secrets
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Command: module, attribute, and the line for `mountd --help`, which would otherwise need every module.
-COMMANDS: dict[str, tuple[str, str, str]] = {
-    "mount": ("mountd.commands.mount", "mount", "Mount a store at a local path."),
-    "unmount": ("mountd.commands.mount", "unmount", "Unmount a store, after its pending writes."),
-    "status": ("mountd.commands.mount", "status", "Show what is mounted and how it is doing."),
-    "sync": ("mountd.commands.mount", "sync", "Wait until everything written is in the store."),
-    "cache": ("mountd.commands.cache", "cache", "Show, clear or verify what lies on local disk."),
-    "store": ("mountd.commands.store", "store", "Register stores and choose the active one."),
-    "flavor": ("mountd.commands.flavor", "flavor", "Show the kinds of stores there are."),
-    "path": ("mountd.commands.artifact", "path", "Print the local path of an artifact's URI."),
-    "uri": ("mountd.commands.artifact", "uri", "Print the URI of a local path under a mount."),
+# By what people want to do. Command: module, attribute, and the line for `mountd --help`, which would otherwise need
+# every module.
+GROUPS: dict[str, dict[str, tuple[str, str, str]]] = {
+    "Stores": {
+        "store": ("mountd.commands.store", "store", "Register stores and choose the active one."),
+        "flavor": ("mountd.commands.flavor", "flavor", "Show the kinds of stores there are."),
+    },
+    "Mounts": {
+        "mount": ("mountd.commands.mount", "mount", "Mount a store at a local path."),
+        "unmount": ("mountd.commands.mount", "unmount", "Unmount a store, after its pending writes."),
+        "status": ("mountd.commands.mount", "status", "Show what is mounted and how it is doing."),
+    },
+    "Artifacts": {
+        "path": ("mountd.commands.artifact", "path", "Print the local path of an artifact's URI."),
+        "uri": ("mountd.commands.artifact", "uri", "Print the URI of a local path under a mount."),
+        "sync": ("mountd.commands.mount", "sync", "Wait until everything written is in the store."),
+        "warm": ("mountd.commands.warm", "warm", "Fetch files into the local cache ahead of need."),
+    },
+    "This machine": {
+        "doctor": ("mountd.commands.doctor", "doctor", "Find out what is wrong, and how to mend it."),
+        "cache": ("mountd.commands.cache", "cache", "Show, clear or verify what lies on local disk."),
+        "logs": ("mountd.commands.logs", "logs", "Show what a daemon has logged."),
+        "completion": (
+            "mountd.commands.completion",
+            "completion",
+            "Print the script that completes commands in a shell.",
+        ),
+    },
 }
+COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
+
+# How a shell asks for completions; click's convention.
+COMPLETION_VARIABLE = "_MOUNTD_COMPLETE"
 
 EXIT_INTERRUPTED = 130  # what shells report for a process that SIGINT ended
 
@@ -51,8 +73,15 @@ class LazyCommands(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+        for title, group in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, text) for name, (_, _, text) in group.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return commands without importing them."""
+        if not incomplete.startswith("-"):
+            return [CompletionItem(name, help=COMMANDS[name][2]) for name in COMMANDS if name.startswith(incomplete)]
+        return super().shell_complete(ctx, incomplete)
 
 
 @click.group(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -85,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; failures are printed as one line, bugs keep their traceback."""
     try:
-        result = commands.main(arguments, prog_name="mountd", standalone_mode=False)
+        result = commands.main(arguments, prog_name="mountd", standalone_mode=False, complete_var=COMPLETION_VARIABLE)
         sys.stdout.flush()  # here, so that a reader that has gone away is met inside this block
         return result if isinstance(result, int) else 0
     except click.UsageError as error:

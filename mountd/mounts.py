@@ -9,13 +9,13 @@ import math
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mountd import locate
 from mountd.errors import EXIT_BUSY, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from mountd.daemon.records import MountRecord
     from mountd.stores.store import StoreConfig
@@ -113,6 +113,17 @@ def sync(path: str | os.PathLike[str] | None, timeout: float | None) -> None:
 
     for record, below in to_sync(path):
         client.ask(record, "sync", path=below, timeout=math.inf if timeout is None else timeout)
+
+
+def warm(path: str | os.PathLike[str], progress: Callable[[Any], None] = lambda _: None) -> dict[str, Any]:
+    """Bring what is at and below `path`, a path under a mount or a URI, here; see `mountd.warm`."""
+    from mountd.daemon import client
+
+    text = os.fspath(path)
+    place = path_of(text, running_mounts()) if "://" in text else text
+    ((record, below),) = to_sync(place)
+    found: dict[str, Any] = client.ask(record, "warm", path=below, progress=progress)
+    return found
 
 
 def to_sync(path: str | os.PathLike[str] | None) -> Sequence[tuple[MountRecord, str]]:

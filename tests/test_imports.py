@@ -17,7 +17,7 @@ PACKAGE = Path(mountd.__file__).parent
 LAYERS = (
     ("mountd.cli", "mountd.commands", "mountd.__main__"),
     ("mountd.integrations",),
-    ("mountd.fileio", "mountd.io_utils"),
+    ("mountd.fileio", "mountd.io_utils", "mountd.places"),
     ("mountd", "mountd.mounts"),
     ("mountd.daemon",),
     ("mountd.fuse",),

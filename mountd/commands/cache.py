@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mountd import units
-from mountd.commands import waiting
+from mountd.commands import names, waiting
 from mountd.commands.output import print_fields, print_json
 from mountd.config import Folders
 from mountd.daemon import client
@@ -18,7 +18,7 @@ from mountd.stores.registry import Registry
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_store = click.argument("store", required=False, metavar="[STORE_OR_MOUNTPOINT]")
+_store = click.argument("store", required=False, metavar="[STORE_OR_MOUNTPOINT]", shell_complete=names.stores)
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mountd.commands import names
 from mountd.commands.output import print_fields, print_json, print_table
 from mountd.stores.catalogue import BrokenFlavor, FlavorCatalogue
 
@@ -33,7 +34,7 @@ def list_flavors(as_json: bool) -> None:
 
 
 @flavor.command()
-@click.argument("name")
+@click.argument("name", shell_complete=names.flavors)
 @click.option("--path", help="For flavor fsspec: show the options of this URI's protocol.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def describe(name: str, path: str | None, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mountd import units
-from mountd.commands import waiting
+from mountd.commands import names, waiting
 from mountd.commands.output import print_json, print_table
 from mountd.config import Folders, ServiceManager
 from mountd.daemon import client, launch, mountpoint, records
@@ -30,7 +30,7 @@ PENDING_SHOWN = 20
 
 
 @click.command(short_help="Mount a store at a local path.")
-@click.argument("store", required=False, metavar="[STORE_OR_URI]")
+@click.argument("store", required=False, metavar="[STORE_OR_URI]", shell_complete=names.stores)
 @click.argument("mount_point", required=False, metavar="[MOUNTPOINT]", type=click.Path(path_type=Path))
 @click.option("--foreground", is_flag=True, help="Stay in this process, log to standard error: for systemd.")
 @click.option("--zenml", is_flag=True, help="Mount the artifact store of ZenML's active stack.")
@@ -125,7 +125,7 @@ def _welcome(record: MountRecord) -> None:
 
 
 @click.command(short_help="Unmount a store, after its pending writes.")
-@click.argument("store", required=False, metavar="[STORE_OR_MOUNTPOINT]")
+@click.argument("store", required=False, metavar="[STORE_OR_MOUNTPOINT]", shell_complete=names.mounts)
 @click.option("--all", "everything", is_flag=True, help="Unmount all mounts of this user.")
 @click.option("--timeout", metavar="SECONDS", default=str(DEFAULT_TIMEOUT), help="How long to wait for pending writes.")
 def unmount(store: str | None, everything: bool, timeout: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mountd.commands import names
 from mountd.commands.output import print_fields, print_json, print_table
 from mountd.config import Folders
 from mountd.errors import UserError
@@ -48,7 +49,9 @@ def store() -> None:
 
 @store.command()
 @click.argument("name")
-@click.option("--flavor", "-f", help="Kind of store; by default what the scheme of the path says.")
+@click.option(
+    "--flavor", "-f", shell_complete=names.flavors, help="Kind of store; by default what the scheme of the path says."
+)
 @click.option("--path", "-p", required=True, metavar="URI", help="Root of the store: a folder or a URI.")
 @_option_pairs
 @click.option("--description", default="", help="A note for people.")
@@ -87,7 +90,7 @@ def list_stores(as_json: bool) -> None:
 
 
 @store.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=names.stores)
 @_as_json
 def describe(name: str | None, as_json: bool) -> None:
     """Describe the store NAME, or the active one.
@@ -111,7 +114,7 @@ def describe(name: str | None, as_json: bool) -> None:
 
 
 @store.command()
-@click.argument("name")
+@click.argument("name", shell_complete=names.stores)
 @click.option("--path", "-p", metavar="URI", help="New root; it must fit the store's flavor.")
 @_option_pairs
 @click.option("--unset", "-u", multiple=True, metavar="KEY", help="Option to remove; repeatable.")
@@ -135,7 +138,7 @@ def update(
 
 
 @store.command()
-@click.argument("name")
+@click.argument("name", shell_complete=names.stores)
 def delete(name: str) -> None:
     """Forget the store NAME. Its artifacts stay where they are.
 
@@ -146,7 +149,7 @@ def delete(name: str) -> None:
 
 
 @store.command("set")
-@click.argument("name")
+@click.argument("name", shell_complete=names.stores)
 def set_active(name: str) -> None:
     """Make the store NAME the active one."""
     _registry().set_active(name)

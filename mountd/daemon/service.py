@@ -27,6 +27,7 @@ from mountd.fuse import session
 from mountd.objects.opening import OpenStore, open_store
 from mountd.objects.promises import weaknesses
 from mountd.vfs.opening import open_filesystem
+from mountd.vfs.warming import Warmed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -144,7 +145,8 @@ class Service:
 
     def commands(self) -> dict[str, Command]:
         """Return what the control socket offers, by name."""
-        return {"status": self._status, "sync": self._sync, "unmount": self._unmount} | cache_commands(self._fs)
+        own = {"status": self._status, "sync": self._sync, "unmount": self._unmount, "warm": self._warm}
+        return own | cache_commands(self._fs)
 
     async def _mount(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         try:
@@ -227,6 +229,27 @@ class Service:
 
     async def _sync(self, request: Mapping[str, Any], progress: Callable[[Any], Awaitable[None]]) -> None:
         await self._synced(path_in(request), timeout_in(request), progress)
+
+    async def _warm(self, request: Mapping[str, Any], progress: Callable[[Any], Awaitable[None]]) -> dict[str, Any]:
+        state = Warmed()
+
+        async def tell() -> None:
+            while True:
+                await trio.sleep(PROGRESS_INTERVAL)
+                left = state.bytes - state.here - state.fetched - state.no_room
+                await progress({"files": state.left, "bytes": max(0, left), "waiting_for": []})
+
+        failure: MountdError | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tell)
+            try:
+                await self._fs.warm(path_in(request), state)
+            except MountdError as exc:  # not through the nursery, which would make a group of it
+                failure = exc
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        return asdict(state)
 
     async def _unmount(self, request: Mapping[str, Any], progress: Callable[[Any], Awaitable[None]]) -> None:
         await self._synced(None, timeout_in(request), progress)

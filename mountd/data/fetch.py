@@ -182,14 +182,25 @@ class Fetcher:
         """Bring every absent byte here, or make sure that it can be read for as long as the content is open."""
         if self._in_place is not None:
             return await self._in_place.hold(content)
+        if not await self.bring(content):
+            raise NoSpace("no room on the local disk to keep a file that is being deleted while it is open")
+        return None
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the store's files are read where they are, so that there is nothing to bring here."""
+        return self._in_place is not None
+
+    async def bring(self, content: Content) -> bool:
+        """Bring every absent byte here; tell whether the local disk took them. Raises as `read` does."""
         at = 0
         while at < content.size:
             end = min(at + 4 * RANGE, content.size)
             while not content.extents.covers(at, min(end, content.size)):
                 if not await self._land(content, at, min(end, content.size)):
-                    raise NoSpace("no room on the local disk to keep a file that is being deleted while it is open")
+                    return False
             at = end
-        return None
+        return True
 
     def _at_hand(self, content: Content, start: int, end: int, buffer: memoryview) -> memoryview | None:
         """Return `[start, end)` if that needs no disk, `None` otherwise."""

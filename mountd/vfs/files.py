@@ -72,6 +72,7 @@ class Files:
         failed: told of each failure to store a file, one line.
         deferral: what keeps files that the store does not have, where there is such a thing.
         on_conflict: `keep-both`, `fail` or `overwrite`.
+        fetcher: serves reads.
         native: what is stored under one name of a file, the store has under all of them.
     """
 
@@ -95,7 +96,7 @@ class Files:
         self._native = native
         self._namespace = namespace
         self._cache = cache
-        self._fetcher = fetcher
+        self.fetcher = fetcher
         self._uploader = uploader
         self._failed = failed
         self._handles: dict[int, File] = {}
@@ -157,7 +158,7 @@ class Files:
         content = self.content(node)
         if offset == 0 and content.size <= WHOLE:
             self._neighbours.was_read(node)
-        return await self._fetcher.read(content, offset, self._buffer[:size])
+        return await self.fetcher.read(content, offset, self._buffer[:size])
 
     async def write(self, handle: int, offset: int, data: Buffer) -> int:
         """Write `data` at `offset` and return how many bytes were written: all of them."""
@@ -369,7 +370,7 @@ class Files:
     def _rest(self, node: File) -> None:
         if node.content is None:
             return
-        self._fetcher.release(node.content)
+        self.fetcher.release(node.content)
         if node.unlinked:
             self._cache.drop(node.content)
             node.content = None
@@ -382,7 +383,7 @@ class Files:
             content = self.content(node)
             if content.base is not None:
                 content.pinned = True
-                await self._fetcher.hydrate(content)
+                await self.fetcher.hydrate(content)
 
     async def unlinked(self, node: File) -> None:
         """The node's object is gone; the bytes live as long as a handle does."""
@@ -404,7 +405,7 @@ class Files:
 
     async def settle(self) -> None:
         """Return when what has been asked of the store is on this machine."""
-        await self._fetcher.settle()
+        await self.fetcher.settle()
 
     def pending(self, below: Directory | None = None) -> list[tuple[File, Pending]]:
         """Return the files that the store does not have as they are, all or those below a directory."""

@@ -35,6 +35,7 @@ from mountd.vfs.nodes import Directory, File, Ino, Node
 from mountd.vfs.readdir import Directories
 from mountd.vfs.rename import Renames
 from mountd.vfs.table import Defaults, NodeTable
+from mountd.vfs.warming import Warmed, Warmer
 from mountd.writeback.upload import Uploader
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ class FileSystem:
         self.changes = Changes(store, self.namespace, self.files, native=native)
         self.renames = Renames(store, self.namespace, self.files, changes=self.changes, journal=journal)
         self.directories = Directories(self.namespace)
+        self._warmer = Warmer(self.namespace, self.directories, self.files.fetcher, cache, content=self.files.content)
 
     @property
     def write_back(self) -> bool:
@@ -256,6 +258,11 @@ class FileSystem:
             await self.sync_directory(node)
         elif isinstance(node, File):
             await self.sync_file(node)
+
+    async def warm(self, path: str | None, state: Warmed) -> None:
+        """Bring what is at or below `path` (relative to the mount) here. Raises NotFound and others."""
+        node = await self._resolve(path) if path and path.strip("/") else self.nodes.root
+        await self._warmer.warm(node, state)
 
     async def sync_file(self, node: File) -> None:
         """Return when the store has a file and its attributes, under each of its names."""
