@@ -32,6 +32,7 @@ GROUPS: dict[str, dict[str, tuple[str, str, str]]] = {
         "mount": ("mountd.commands.mount", "mount", "Mount a store at a local path."),
         "unmount": ("mountd.commands.mount", "unmount", "Unmount a store, after its pending writes."),
         "status": ("mountd.commands.mount", "status", "Show what is mounted and how it is doing."),
+        "top": ("mountd.commands.top", "top", "Watch what a mount is doing."),
     },
     "Artifacts": {
         "path": ("mountd.commands.artifact", "path", "Print the local path of an artifact's URI."),

@@ -97,7 +97,24 @@ class S3Server(Server):
 
 @contextlib.contextmanager
 def seaweedfs(*options):
-    """Run a SeaweedFS server, with further options of `weed server`, and yield an `S3Server`."""
+    """Run a SeaweedFS server, with further options of `weed server`, and yield an `S3Server`.
+
+    A port that was free can be somebody's by the time that the server asks for it: then it tries others.
+    """
+    with contextlib.ExitStack() as stack:
+        for attempt in range(5):
+            try:
+                server = stack.enter_context(_seaweedfs(*options))
+            except RuntimeError as exc:
+                if "address already in use" not in str(exc) or attempt == 4:
+                    raise
+            else:
+                break
+        yield server
+
+
+@contextlib.contextmanager
+def _seaweedfs(*options):
     folder = Path(tempfile.mkdtemp(prefix="mountd-test-s3-"))
     account = {"accessKey": "test", "secretKey": secrets.token_hex(16)}
     identities = [{"name": "test", "credentials": [account], "actions": ["Admin", "Read", "List", "Tagging", "Write"]}]
@@ -148,7 +165,7 @@ def _wait_until_ready(server, log):
             return
         except (BotoCoreError, ClientError):
             if server.process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"the S3 server did not start:\n{log.read_text()[-4000:]}") from None
+                raise RuntimeError(f"the S3 server did not start:\n{log.read_text()[-8000:]}") from None
             time.sleep(0.1)
 
 

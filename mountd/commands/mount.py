@@ -164,8 +164,13 @@ def stop(mount_point: str) -> None:
 
 @click.command(short_help="Show what is mounted and how it is doing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(as_json: bool) -> None:
+@click.option("--prometheus", is_flag=True, help="Print metrics, as for the textfile collector of node_exporter.")
+def status(as_json: bool, prometheus: bool) -> None:
     """Show every mount: store, mount point, process, uptime, cache, pending uploads and the last errors."""
+    if prometheus:
+        from mountd.commands.prometheus import text
+
+        return click.echo(text(client.ask(record, "metrics") for record in running_mounts()), nl=False)
     found = [client.ask(record, "status") for record in running_mounts()]
     dead = [str(record.mount_point) for record in records.dead_mounts()]
     if as_json:

@@ -24,6 +24,7 @@ from mountd.daemon.records import MountRecord
 from mountd.errors import EXIT_PENDING, MountdError, UserError
 from mountd.failures import FailureLog
 from mountd.fuse import session
+from mountd.metrics import Watch
 from mountd.objects.opening import OpenStore, open_store
 from mountd.objects.promises import weaknesses
 from mountd.vfs.opening import open_filesystem
@@ -44,6 +45,13 @@ log = logging.getLogger(__name__)
 SWITCH_INTERVAL = 0.0005
 # How often someone who waits hears how far it is, in seconds.
 PROGRESS_INTERVAL = 0.25
+# How many of the pending files are told to those who watch.
+PENDING_SHOWN = 20
+# What metrics have in common with the status.
+_ALSO_METRICS = (
+    *("store", "root", "mount_point", "pid", "uptime", "cache", "write_back", "handles", "nodes", "names", "errors"),
+    *("pending_changes", "pending_bytes"),
+)
 # Answers that are being sent when the mount is gone get this many seconds.
 LAST_WORDS = 5.0
 # What is being stored at the end is waited for as many seconds before it is said what is left.
@@ -109,6 +117,7 @@ class Service:
     ) -> None:
         self._order = order
         self._notifier = notifier
+        self._watch = Watch()
         self._settings = settings
         self._opened = opened
         self._fs = fs
@@ -146,6 +155,7 @@ class Service:
     def commands(self) -> dict[str, Command]:
         """Return what the control socket offers, by name."""
         own = {"status": self._status, "sync": self._sync, "unmount": self._unmount, "warm": self._warm}
+        own["metrics"] = self._metrics
         return own | cache_commands(self._fs)
 
     async def _mount(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -155,6 +165,7 @@ class Service:
                     self._fs,
                     self._order.mount_point,
                     self._settings,
+                    self._watch,
                     name=self._order.store.root,
                     task_status=task_status,
                 )
@@ -227,6 +238,20 @@ class Service:
             "errors": [asdict(failure) for failure in state.errors],
         }
 
+    async def _metrics(self, request: Mapping[str, Any], progress: Callable[[Any], Awaitable[None]]) -> dict[str, Any]:
+        state = await self._status(request, progress)
+        return {
+            **{name: state[name] for name in _ALSO_METRICS},
+            "at": time.time(),
+            "memory": _resident(),
+            "cpu": time.process_time(),
+            "kernel": self._watch.to_json(),
+            "served": dict(self._fs.files.fetcher.served),
+            "store_requests": self._opened.timings.to_json(),
+            "traffic": state["traffic"],
+            "pending": state["pending"][:PENDING_SHOWN],
+        }
+
     async def _sync(self, request: Mapping[str, Any], progress: Callable[[Any], Awaitable[None]]) -> None:
         await self._synced(path_in(request), timeout_in(request), progress)
 
@@ -287,3 +312,9 @@ class Service:
     def _left(self, timeout: float) -> str:
         summary = leaving.summary(self._fs.status().pending)
         return f"after {timeout:g} s {summary}; {self.record.mount_point} stays mounted"
+
+
+def _resident() -> int:
+    """Return how much memory this process has, in bytes. Source: /proc/self/statm in proc(5)."""
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * resource.getpagesize()

@@ -6,6 +6,7 @@ left the page cache is read ahead in the same way, in pieces that are worth a th
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -88,6 +89,9 @@ class Fetcher:
         sweep_limit: bytes, the most that is fetched of a file because its readers jump about in it.
         budget: bytes that may be on their way or waiting for a reader, over all files, before prefetching waits.
         in_place: reads what is absent, where the store is a folder of this machine.
+
+    Attributes:
+        served: bytes that were `here` when somebody read them, and that were `waited` for.
     """
 
     def __init__(
@@ -100,6 +104,7 @@ class Fetcher:
         budget: int = 128 * MiB,
         in_place: InPlace | None = None,
     ) -> None:
+        self.served = Counter(here=0, waited=0)
         self._in_place = in_place
         self._store = store
         self._nursery = nursery
@@ -121,18 +126,21 @@ class Fetcher:
             return b""
         wanted = buffer[: end - offset]
         if self._in_place is not None:
+            self.served["here"] += end - offset
             if content.read_now(offset, end, wanted):
                 return wanted
             return await self._in_place.read(content, offset, end, wanted)
         self._read_ahead(content, self._file(content), offset, end)
+        waited = False
         while True:
             end = min(end, content.size)
-            here = self._at_hand(content, offset, end, wanted[: end - offset])
-            if here is not None:
-                return here
-            data = await self._after_waiting(content, offset, end, wanted[: end - offset])
+            data: Buffer | None = self._at_hand(content, offset, end, wanted[: end - offset])
+            if data is None:
+                data = await self._after_waiting(content, offset, end, wanted[: end - offset])
             if data is not None:
+                self.served["waited" if waited else "here"] += end - offset
                 return data
+            waited = True
 
     async def _after_waiting(self, content: Content, start: int, end: int, buffer: memoryview) -> Buffer | None:
         """Return `[start, end)` from the disk or past it, or `None` when it should be at hand by now."""

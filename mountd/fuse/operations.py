@@ -13,6 +13,7 @@ from mountd.fuse.reply import attributes, nothing, reply
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mountd.metrics import Watch
     from mountd.objects.interface import Buffer
     from mountd.vfs.filesystem import FileSystem
     from mountd.vfs.nodes import Node
@@ -28,9 +29,10 @@ class Operations(pyfuse3.Operations):
     enable_writeback_cache = True
     supports_dot_lookup = False
 
-    def __init__(self, fs: FileSystem) -> None:
+    def __init__(self, fs: FileSystem, watch: Watch) -> None:
         super().__init__()
         self._fs = fs
+        self.watch = watch
 
     def _known(self, node: Node) -> pyfuse3.EntryAttributes:
         return attributes(node, self._fs.namespace.valid_for(node))
@@ -41,6 +43,7 @@ class Operations(pyfuse3.Operations):
 
     @reply
     async def lookup(self, parent_inode: int, name: bytes, ctx: Any) -> pyfuse3.EntryAttributes:
+        self.watch.process(ctx.pid)
         directory = self._fs.directory(parent_inode)
         node = await self._fs.namespace.glance(directory, name)
         if node is None:
@@ -49,12 +52,14 @@ class Operations(pyfuse3.Operations):
 
     @reply
     async def getattr(self, inode: int, ctx: Any) -> pyfuse3.EntryAttributes:
+        self.watch.process(ctx.pid)
         return self._known(await self._fs.refreshed(inode))
 
     @reply
     async def setattr(
         self, inode: int, attr: pyfuse3.EntryAttributes, fields: Any, fh: int | None, ctx: Any
     ) -> pyfuse3.EntryAttributes:
+        self.watch.process(ctx.pid)
         node = self._fs.node(inode)
         if fields.update_size:
             await self._fs.files.truncate(self._fs.file(inode), attr.st_size, opened=fh is not None)
@@ -75,6 +80,7 @@ class Operations(pyfuse3.Operations):
 
     @reply
     async def opendir(self, inode: int, ctx: Any) -> int:
+        self.watch.process(ctx.pid)
         return self._fs.directories.open(self._fs.directory(inode))
 
     @reply
@@ -98,6 +104,7 @@ class Operations(pyfuse3.Operations):
     @reply
     async def open(self, inode: int, flags: int, ctx: Any) -> pyfuse3.FileInfo:
         handle = await self._fs.files.open(self._fs.file(inode), flags)
+        self.watch.opened(handle, ctx.pid)
         return pyfuse3.FileInfo(fh=handle, keep_cache=True)
 
     @reply
@@ -106,16 +113,19 @@ class Operations(pyfuse3.Operations):
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
         directory = self._fs.directory(parent_inode)
         node, handle = await self._fs.changes.create(directory, name, mode=mode, flags=flags, uid=ctx.uid, gid=ctx.gid)
+        self.watch.opened(handle, ctx.pid)
         return pyfuse3.FileInfo(fh=handle, keep_cache=True), self._referenced(node)
 
     @reply
     async def mknod(self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: Any) -> pyfuse3.EntryAttributes:
+        self.watch.process(ctx.pid)
         directory = self._fs.directory(parent_inode)
         node = await self._fs.changes.make(directory, name, mode=mode, rdev=rdev, uid=ctx.uid, gid=ctx.gid)
         return self._referenced(node)
 
     @reply
     async def symlink(self, parent_inode: int, name: bytes, target: bytes, ctx: Any) -> pyfuse3.EntryAttributes:
+        self.watch.process(ctx.pid)
         directory = self._fs.directory(parent_inode)
         mode = stat.S_IFLNK | 0o777
         node = await self._fs.changes.make(directory, name, mode=mode, target=target, uid=ctx.uid, gid=ctx.gid)
@@ -130,6 +140,7 @@ class Operations(pyfuse3.Operations):
 
     @reply
     async def link(self, inode: int, new_parent_inode: int, new_name: bytes, ctx: Any) -> pyfuse3.EntryAttributes:
+        self.watch.process(ctx.pid)
         node = self._fs.file(inode)
         await self._fs.changes.link(node, self._fs.directory(new_parent_inode), new_name)
         return self._referenced(node)
@@ -154,11 +165,15 @@ class Operations(pyfuse3.Operations):
     @reply
     async def read(self, fh: int, off: int, size: int) -> Buffer:  # type: ignore[override]
         # pyfuse3 takes any buffer and copies it to the kernel before anything else runs.
-        return await self._fs.files.read(fh, off, size)
+        data = await self._fs.files.read(fh, off, size)
+        self.watch.moved(fh, read=len(data))
+        return data
 
     @reply
     async def write(self, fh: int, off: int, buf: bytes) -> int:
-        return await self._fs.files.write(fh, off, buf)
+        written = await self._fs.files.write(fh, off, buf)
+        self.watch.moved(fh, written=written)
+        return written
 
     @reply
     async def flush(self, fh: int) -> None:
@@ -170,26 +185,31 @@ class Operations(pyfuse3.Operations):
 
     @reply
     async def release(self, fh: int) -> None:
+        self.watch.closed(fh)
         await self._fs.files.release(fh)
 
     @reply
     async def mkdir(self, parent_inode: int, name: bytes, mode: int, ctx: Any) -> pyfuse3.EntryAttributes:
+        self.watch.process(ctx.pid)
         directory = self._fs.directory(parent_inode)
         node = await self._fs.changes.mkdir(directory, name, mode=mode, uid=ctx.uid, gid=ctx.gid)
         return self._referenced(node)
 
     @reply
     async def unlink(self, parent_inode: int, name: bytes, ctx: Any) -> None:
+        self.watch.process(ctx.pid)
         await self._fs.changes.unlink(self._fs.directory(parent_inode), name)
 
     @reply
     async def rmdir(self, parent_inode: int, name: bytes, ctx: Any) -> None:
+        self.watch.process(ctx.pid)
         await self._fs.changes.rmdir(self._fs.directory(parent_inode), name)
 
     @reply
     async def rename(
         self, parent_inode_old: int, name_old: bytes, parent_inode_new: int, name_new: bytes, flags: int, ctx: Any
     ) -> None:
+        self.watch.process(ctx.pid)
         source = self._fs.directory(parent_inode_old), name_old
         target = self._fs.directory(parent_inode_new), name_new
         await self._fs.renames.rename(source, target, flags=flags)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import pyfuse3
@@ -35,8 +36,12 @@ def reply(
     `deadline`: seconds after which the request fails, because a request that is never answered cannot be killed.
     """
 
+    name = handler.__name__
+
     @functools.wraps(handler)
     async def answered(*args: P.args, **kwargs: P.kwargs) -> R:
+        timings = args[0].watch.operations  # type: ignore[attr-defined]  # of Operations
+        begun = time.perf_counter()
         try:
             if deadline == float("inf"):
                 return await handler(*args, **kwargs)
@@ -47,11 +52,15 @@ def reply(
         except Exception as exc:
             error = _domain_error(exc)
             if error is None:
-                log.exception("bug: %s%r failed", handler.__name__, args[1:3])
+                log.exception("bug: %s%r failed", name, args[1:3])
                 error = StoreFailure("internal error")
             else:
-                log.log(error.level, "%s: %s", handler.__name__, error)
+                log.log(error.level, "%s: %s", name, error)
+            if error.level >= logging.WARNING:
+                timings.errors[name] += 1
             raise pyfuse3.FUSEError(errno_of(error)) from exc
+        finally:
+            timings.add(name, time.perf_counter() - begun)
 
     return answered
 

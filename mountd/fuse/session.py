@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mountd.config import MountSettings
+    from mountd.metrics import Watch
     from mountd.vfs.filesystem import FileSystem
 
 log = logging.getLogger(__name__)
@@ -32,16 +33,18 @@ async def serve(
     fs: FileSystem,
     mount_point: Path,
     settings: MountSettings,
+    watch: Watch,
     *,
     name: str,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Mount `fs` at `mount_point` and answer the kernel until it is unmounted or `stop` is called.
 
-    `name` is shown as the source in /proc/mounts. Raises Unavailable when the kernel refuses the mount.
+    `watch` counts what is asked. `name` is shown as the source in /proc/mounts. Raises Unavailable when the kernel
+    refuses the mount.
     """
     try:
-        pyfuse3.init(Operations(fs), str(mount_point), _options(settings, name))
+        pyfuse3.init(Operations(fs, watch), str(mount_point), _options(settings, name))
     except RuntimeError as exc:
         raise Unavailable(f"the kernel refused to mount at {mount_point}: {exc}") from exc
     fs.bounds.ask_kernel = pyfuse3.invalidate_entry

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from mountd.errors import DeadlineExceeded
+from mountd.errors import Busy, DeadlineExceeded, Unavailable
+from mountd.metrics import Timings
 from mountd.objects.interface import MiB
 from mountd.objects.layer import Layer, LayerUpload
 
@@ -39,12 +40,14 @@ class LimitedStore(Layer):
 
     Attributes:
         requests: how many requests of each name were sent, repeats included.
+        timings: how long each took once it was its turn, and how many were not answered.
         traffic: bytes of objects `sent` and `received`, repeats included.
     """
 
     def __init__(self, inner: ObjectStore, *, deadline: float, data_requests: int = DATA_REQUESTS) -> None:
         super().__init__(inner)
         self.requests: Counter[str] = Counter()
+        self.timings = Timings()
         self.traffic: Counter[str] = Counter(sent=0, received=0)
         self._deadline = deadline
         self._data = trio.CapacityLimiter(data_requests)
@@ -75,8 +78,16 @@ class LimitedStore(Layer):
         allowed = self._deadline * (SLOW_FACTOR if name in _SLOW else 1.0) + copied / SLOWEST_COPY
         async with self._data if name in _DATA else self._small:
             self.requests[name] += 1
-            with trio.move_on_after(allowed):
-                return await send()
+            begun = trio.current_time()
+            try:
+                with trio.move_on_after(allowed):
+                    return await send()
+            except (Unavailable, Busy):
+                self.timings.errors[name] += 1
+                raise
+            finally:
+                self.timings.add(name, trio.current_time() - begun)
+        self.timings.errors[name] += 1
         raise DeadlineExceeded(f"no answer to {name} within {allowed:g} s")
 
 

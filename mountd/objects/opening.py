@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mountd.config import MountSettings
+    from mountd.metrics import Timings
     from mountd.objects.bridge import Bridge
     from mountd.objects.interface import ObjectStore
     from mountd.objects.native import NativeFolder
@@ -41,12 +42,14 @@ class OpenStore:
         store: with limits, deadlines and retries.
         requests: how many requests of each name have been sent so far; grows.
         traffic: bytes of objects `sent` and `received` so far; grows.
+        timings: how long requests took, by name; grows.
         folder: what speaks to the folder that the store is, `None` for other stores.
     """
 
     store: ObjectStore
     requests: Counter[str]
     traffic: Counter[str]
+    timings: Timings
     folder: LocalStore | None = None
 
     @property
@@ -83,7 +86,7 @@ async def open_store(
             renewing = _renewing(limited, inner, flavor, config, settings, bridge, options)
             retrying = RetryingStore(renewing, budget=settings.retry_budget, report=report)
             folder = inner if isinstance(inner, LocalStore) else None
-            yield OpenStore(retrying, limited.requests, limited.traffic, folder)
+            yield OpenStore(retrying, limited.requests, limited.traffic, limited.timings, folder)
         finally:
             with trio.CancelScope(shield=True), trio.move_on_after(5):
                 await inner.aclose()
