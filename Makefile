@@ -83,7 +83,7 @@ run-packages:
 # Programs that tests run, and npm for a server that comes from there.
 test-packages:
 	@missing=; \
-	for program in npm getfattr:attr rsync zip unzip git sqlite3; do \
+	for program in npm getfattr:attr rsync zip unzip git sqlite3 chromium; do \
 		command -v $${program%%:*} >/dev/null || missing="$$missing $${program##*:}"; \
 	done; \
 	[ -z "$$missing" ] || $(MAKE) --no-print-directory packages PACKAGES="$$missing"

@@ -33,11 +33,17 @@ GROUPS: dict[str, dict[str, tuple[str, str, str]]] = {
         "unmount": ("mountd.commands.mount", "unmount", "Unmount a store, after its pending writes."),
         "status": ("mountd.commands.mount", "status", "Show what is mounted and how it is doing."),
         "top": ("mountd.commands.top", "top", "Watch what a mount is doing."),
+        "dashboard": ("mountd.commands.dashboard", "dashboard", "Serve a page that shows what a mount is doing."),
     },
     "Artifacts": {
         "path": ("mountd.commands.artifact", "path", "Print the local path of an artifact's URI."),
         "uri": ("mountd.commands.artifact", "uri", "Print the URI of a local path under a mount."),
         "sync": ("mountd.commands.mount", "sync", "Wait until everything written is in the store."),
+        "explain": (
+            "mountd.commands.explain",
+            "explain",
+            "Explain what is cached of a file, and what it has cost.",
+        ),
         "warm": ("mountd.commands.warm", "warm", "Fetch files into the local cache ahead of need."),
     },
     "This machine": {

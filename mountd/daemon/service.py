@@ -155,7 +155,7 @@ class Service:
     def commands(self) -> dict[str, Command]:
         """Return what the control socket offers, by name."""
         own = {"status": self._status, "sync": self._sync, "unmount": self._unmount, "warm": self._warm}
-        own["metrics"] = self._metrics
+        own |= {"metrics": self._metrics, "explain": self._explain}
         return own | cache_commands(self._fs)
 
     async def _mount(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -251,6 +251,9 @@ class Service:
             "traffic": state["traffic"],
             "pending": state["pending"][:PENDING_SHOWN],
         }
+
+    async def _explain(self, request: Mapping[str, Any], progress: Callable[[Any], Awaitable[None]]) -> dict[str, Any]:
+        return await self._fs.explain(path_in(request), self._opened.account)
 
     async def _sync(self, request: Mapping[str, Any], progress: Callable[[Any], Awaitable[None]]) -> None:
         await self._synced(path_in(request), timeout_in(request), progress)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from mountd.errors import BadCredentials, UserError
+from mountd.objects.account import Account, AccountingStore
 from mountd.objects.bridge import open_bridge
 from mountd.objects.leftovers import Leftovers
 from mountd.objects.limit import DATA_REQUESTS, SMALL_REQUESTS, LimitedStore
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from mountd.config import MountSettings
     from mountd.metrics import Timings
     from mountd.objects.bridge import Bridge
-    from mountd.objects.interface import ObjectStore
+    from mountd.objects.interface import Key, ObjectStore
     from mountd.objects.native import NativeFolder
     from mountd.stores.flavor import Flavor
     from mountd.stores.store import StoreConfig
@@ -40,6 +41,7 @@ class OpenStore:
 
     Attributes:
         store: with limits, deadlines and retries.
+        account: returns what an object has cost so far.
         requests: how many requests of each name have been sent so far; grows.
         traffic: bytes of objects `sent` and `received` so far; grows.
         timings: how long requests took, by name; grows.
@@ -47,6 +49,7 @@ class OpenStore:
     """
 
     store: ObjectStore
+    account: Callable[[Key], Account]
     requests: Counter[str]
     traffic: Counter[str]
     timings: Timings
@@ -86,7 +89,8 @@ async def open_store(
             renewing = _renewing(limited, inner, flavor, config, settings, bridge, options)
             retrying = RetryingStore(renewing, budget=settings.retry_budget, report=report)
             folder = inner if isinstance(inner, LocalStore) else None
-            yield OpenStore(retrying, limited.requests, limited.traffic, limited.timings, folder)
+            accounting = AccountingStore(retrying)
+            yield OpenStore(accounting, accounting.account, limited.requests, limited.traffic, limited.timings, folder)
         finally:
             with trio.CancelScope(shield=True), trio.move_on_after(5):
                 await inner.aclose()

@@ -9,7 +9,7 @@ import logging
 import os
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -25,6 +25,7 @@ from mountd.errors import (
 from mountd.vfs.attributes import AttributeStore
 from mountd.vfs.bounds import Bounds
 from mountd.vfs.changes import Changes
+from mountd.vfs.explained import explained
 from mountd.vfs.files import Files, Pending
 from mountd.vfs.keeper import Keeper
 from mountd.vfs.metadata import Metadata
@@ -39,12 +40,13 @@ from mountd.vfs.warming import Warmed, Warmer
 from mountd.writeback.upload import Uploader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from mountd.config import MountSettings
     from mountd.data.cache import Cache
     from mountd.failures import Failure, FailureLog
+    from mountd.objects.account import Account
     from mountd.objects.interface import Key, ObjectStore
     from mountd.objects.native import NativeFolder
     from mountd.writeback.backlog import Backlog
@@ -258,6 +260,12 @@ class FileSystem:
             await self.sync_directory(node)
         elif isinstance(node, File):
             await self.sync_file(node)
+
+    async def explain(self, path: str | None, account: Callable[[Key], Account]) -> dict[str, Any]:
+        """Return what is known of what is at `path`, and what it has cost. Raises NotFound and others."""
+        node = await self._resolve(path) if path and path.strip("/") else self.nodes.root
+        assert isinstance(node, File | Directory)
+        return explained(self, node, account(node.key))
 
     async def warm(self, path: str | None, state: Warmed) -> None:
         """Bring what is at or below `path` (relative to the mount) here. Raises NotFound and others."""

@@ -94,11 +94,18 @@ class Metadata:
         """
         self.require_kept(name)
         if name.startswith(virtual.PREFIX):
-            return virtual.value(node, name, root=self._root, in_place=self._in_place, deferral=self._deferral)
+            return self._virtual(node, name)
         try:
             return node.attributes.xattrs[name]
         except KeyError:
             raise NoAttribute(f"{node.name!r} has no attribute {name!r}") from None
+
+    def virtual(self, node: Node, name: bytes) -> str:
+        """Return an attribute that tells about the mount, whether programs can ask for it or not."""
+        return self._virtual(node, name).decode()
+
+    def _virtual(self, node: Node, name: bytes) -> bytes:
+        return virtual.value(node, name, root=self._root, in_place=self._in_place, deferral=self._deferral)
 
     async def set_xattr(self, node: Node, name: bytes, value: bytes | None) -> None:
         """Set an extended attribute, or remove it with `None`.
