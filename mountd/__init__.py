@@ -104,7 +104,8 @@ def mounted(
 
     A mount that is running already is used and left alone; its options stay as they are. One that is started here, at
     `mount_point` or the store's default one, is unmounted at the end, also when the block raises, after everything
-    written has reached the store.
+    written has reached the store: by the last of all blocks that use it, in any process. Processes that are forked
+    inside the block can use it for as long as the block lasts, and leave it alone when they end.
 
     Args:
         store_or_uri: name of a store, URI or path; the active store by default.

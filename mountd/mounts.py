@@ -87,6 +87,7 @@ def mounted(
     """Yield the root of the store's mount; see `mountd.mounted`."""
     from mountd.config import Folders
     from mountd.daemon import launch
+    from mountd.daemon.shared import SharedUse
     from mountd.stores.registry import Registry
 
     folders = Folders.of_this_user()
@@ -94,17 +95,33 @@ def mounted(
     store = registry.resolve(store_or_uri)
     settings = registry.mount_settings(store, options)
     target = Path(os.path.abspath(mount_point)) if mount_point else None
-    running = mount_of(store, running_mounts())
-    if running is not None:
-        if target not in (None, running.mount_point):
-            raise UserError(f"store {store.name!r} is mounted at {running.mount_point} already", EXIT_BUSY)
-        yield running.mount_point
-        return
-    record = launch.start(store, target or folders.default_mount_point(store.name), settings)
+    users = folders.runtime / f"{store.state_name}.users"
+
+    def enter() -> tuple[MountRecord, SharedUse | None]:
+        while True:
+            use = SharedUse.join(users)
+            running = mount_of(store, running_mounts())
+            if running is not None:
+                return running, use
+            if use is None:
+                break
+            use.leave(unmounted=True)  # the last one has just left
+        record = launch.start(store, target or folders.default_mount_point(store.name), settings)
+        return record, SharedUse.begin(users)
+
+    record, use = enter()
     try:
+        if target not in (None, record.mount_point):
+            raise UserError(f"store {store.name!r} is mounted at {record.mount_point} already", EXIT_BUSY)
         yield record.mount_point
     finally:
-        launch.stop(record, timeout=settings.drain_timeout)
+        if use is not None:
+            last = use.is_last()
+            try:
+                if last and mount_of(store, running_mounts()) == record:
+                    launch.stop(record, timeout=settings.drain_timeout)
+            finally:
+                use.leave(unmounted=last)
 
 
 def sync(path: str | os.PathLike[str] | None, timeout: float | None) -> None:

@@ -1,5 +1,6 @@
 """`import mountd`: artifacts to paths and back, and mounts for the length of a block."""
 
+import multiprocessing
 import subprocess
 import sys
 from pathlib import Path
@@ -144,3 +145,79 @@ def test_options_of_a_mount_are_its_settings(artifacts, tmp_path):
             (root / "x").write_text("")
     with pytest.raises(mountd.UserError, match="read_only"), mountd.mounted(str(artifacts), readonly=True):
         pass
+
+
+def test_a_forked_process_leaves_the_mount_alone(artifacts, tmp_path):
+    """Though it ends by unwinding its parent's block; it can use the mount meanwhile."""
+    script = f"""
+import mountd, os, sys
+with mountd.mounted({str(artifacts)!r}, {str(tmp_path / "point")!r}) as root:
+    child = os.fork()
+    if not child:
+        (root / "from-the-child").write_text("x")
+        sys.exit(3)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), root.is_mount(), (root / "from-the-child").read_text())
+print(root.is_mount())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "3 True x\nFalse\n", done.stderr
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_worker_processes_read_and_write(artifacts, tmp_path, method):
+    """As DataLoader's workers do, whichever way they are started."""
+    context = multiprocessing.get_context(method)
+    with mountd.mounted(str(artifacts), tmp_path / "point") as root, context.Pool(2) as pool:
+        paths = [str(root / f"{number}") for number in range(4)]
+        assert pool.map(work, paths) == [7] * 4
+        pool.close()
+        pool.join()
+        assert root.is_mount()
+    assert sorted(path.name for path in artifacts.iterdir()) == ["0", "1", "2", "3", "models"]
+
+
+def work(path):
+    """Write a file in a worker, and read another one there."""
+    with open(path, "w") as file:
+        file.write("x")
+    return len((Path(path).parent / "models/bert.pt").read_bytes())
+
+
+def test_the_last_of_several_processes_unmounts(artifacts, tmp_path):
+    """Whoever began: somebody else's mount does not vanish under them."""
+    script = f"""
+import sys, mountd
+with mountd.mounted({str(artifacts)!r}) as root:
+    print(root, flush=True)
+    sys.stdin.readline()
+    print((root / "models/bert.pt").read_text(), flush=True)
+"""
+    other = None
+    with mountd.mounted(str(artifacts), tmp_path / "point") as root:
+        other = subprocess.Popen(
+            [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert other.stdout.readline().strip() == str(root)
+    assert (tmp_path / "point").is_mount()
+    assert other.communicate("\n", timeout=60)[0] == "weights\n"
+    assert other.returncode == 0
+    assert not (tmp_path / "point").is_mount()
+
+
+def test_a_mount_of_the_command_line_outlives_every_block(artifacts, tmp_path):
+    """Also where a process that had begun one was killed before."""
+    point = tmp_path / "point"
+    script = (
+        f"import mountd, os, signal\nwith mountd.mounted({str(artifacts)!r}, {str(point)!r}): os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", script]).returncode == -9
+    assert point.is_mount()
+    with mountd.mounted(str(artifacts)):  # the last one, as the first is dead
+        pass
+    assert not point.is_mount()
+    command = [sys.executable, "-m", "mountd"]
+    subprocess.run([*command, "mount", artifacts, point], check=True, capture_output=True)
+    with mountd.mounted(str(artifacts)):
+        pass
+    assert point.is_mount()
+    subprocess.run([*command, "unmount", point], check=True, capture_output=True)

@@ -12,7 +12,7 @@ from mountd import units
 from mountd.commands import names, waiting
 from mountd.commands.output import print_json, print_table
 from mountd.config import Folders, ServiceManager
-from mountd.daemon import client, launch, mountpoint, records
+from mountd.daemon import client, launch, mountpoint, records, shared
 from mountd.errors import EXIT_BUSY, UserError
 from mountd.mounts import mount_at, mount_of, running_mounts, to_sync
 from mountd.stores.registry import Registry
@@ -77,6 +77,7 @@ def mount(
         return click.echo(str(exc))
     if foreground:
         return _serve(config, target, settings)
+    shared.forget(Folders.of_this_user().runtime / f"{config.state_name}.users")
     record = launch.start(config, target, settings)
     _welcome(record)
     state = client.ask(record, "status")
