@@ -1,0 +1,77 @@
+"""What the documentation tells people to type is what the commands take, and its links lead somewhere."""
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from mountd.cli import commands
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "systemd/README.md", *(ROOT / "docs").glob("*.md")])
+BLOCK = re.compile(r"^ *```(?:sh|console)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+# What ends a command in a shell.
+ENDS = {"|", "&&", ";", ">", "<", ">>", "#", "2>"}
+
+
+INLINE = re.compile(r"`mountd ([a-z][^`\[|]*)`")
+
+
+def typed(page):
+    """Yield the command lines of `mountd` on a page, in blocks and in text, each as a list of words."""
+    for text in INLINE.findall(page.read_text()):
+        words = shlex.split(text)
+        if "..." not in text and len(words) > 1 and not ENDS.intersection(words) and words[-1] != "SHELL":
+            yield words
+    for block in BLOCK.findall(page.read_text()):
+        for line in re.sub(r"\\\n\s*", " ", block).splitlines():
+            line = line.removeprefix("$ ")
+            if line.startswith("mountd ") and not line.startswith("mountd: "):
+                words = shlex.split(line, comments=True)
+                end = next((i for i, word in enumerate(words) if word in ENDS or word.endswith(";")), len(words))
+                yield words[1:end]
+
+
+def parse(words):
+    """Raise click.UsageError where a command does not take these words; nothing is run."""
+    context, command = commands.make_context("mountd", list(words)), commands
+    while isinstance(command, click.Group) and context._protected_args:
+        name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        context = command.make_context(name, rest, parent=context)
+
+
+LINES = [(page.name, words) for page in PAGES for words in typed(page)]
+
+
+@pytest.mark.parametrize(("page", "words"), LINES, ids=[f"{page}: {' '.join(words)}" for page, words in LINES])
+def test_what_people_are_told_to_type_is_taken(page, words):
+    """Commands, options and the number of arguments."""
+    parse(words)
+
+
+def test_wrong_commands_would_be_found():
+    """The test above can fail."""
+    for line in ("mount --no-such-option", "no-such-command", "path", "store register"):
+        with pytest.raises(click.UsageError):
+            parse(line.split())
+    assert len(LINES) > 30
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    """To files that are there."""
+    targets = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text())
+    missing = [each for each in targets if "://" not in each and not (page.parent / each).exists()]
+    assert missing == []
+
+
+def test_every_command_and_page_is_told_of():
+    """Commands in README, pages in the index."""
+    readme = (ROOT / "README.md").read_text()
+    from mountd.cli import COMMANDS
+
+    assert [name for name in COMMANDS if f"`mountd {name}" not in readme] == []
+    index = (ROOT / "docs/README.md").read_text()
+    assert [page.name for page in (ROOT / "docs").glob("*.md") if page.name not in index] == []
