@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from mountd.data import blocks
-from mountd.data.content import Content
+from mountd.data.content import Content, Trust
 from mountd.errors import MountdError
 from mountd.objects.interface import Key, MiB, ObjectInfo, Version
 from mountd.private import private_folder
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 # The unit in which clean bytes of a live file are taken away: one fetch's worth.
 SEGMENT = 8 * MiB
+# Backing files of which it is remembered that they need not be compared again, some 100 bytes each.
+TRUSTED = 20_000
 
 # Finished contents are written to the index in batches: one transaction a second instead of one a file.
 SAVE_INTERVAL = 1.0
@@ -77,6 +79,7 @@ class Cache:
         self._segments: OrderedDict[tuple[Content, int], None] = OrderedDict()
         self._unsaved: dict[str, Content] = {}
         self._left: dict[Key, Content] = {}  # of these, those whose nodes are gone
+        self._trusted: OrderedDict[str, Trust] = OrderedDict()  # what contents have compared whose nodes are gone
         self._opened: OrderedDict[Content, None] = OrderedDict()
         self._open_files_limit = open_files_limit
         self._over = trio.Event()
@@ -104,7 +107,10 @@ class Cache:
             return self._adopt(left)
         saved = self._find(info)
         if saved is not None and saved.info.size == info.size and saved.id not in self._live:
-            return self._adopt(self._content(saved.id, info, checks=saved.checks))
+            found = self._content(saved.id, info, checks=saved.checks)
+            if saved.id in self._trusted:
+                found.rely_on(self._trusted.pop(saved.id))
+            return self._adopt(found)
         return self._adopt(self._content(uuid.uuid4().hex, info))
 
     def _find(self, info: ObjectInfo) -> Saved | None:
@@ -147,6 +153,9 @@ class Cache:
         else:
             self._left[content.base.key] = content
             self.rest(content)
+            self._trusted[content.path.name] = content.trust
+            if len(self._trusted) > TRUSTED:
+                self._trusted.popitem(last=False)
 
     def _settled(self, content: Content) -> None:
         """It need not be found among what the index does not know yet."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, TypeVar
 
 import trio
 
@@ -59,6 +59,18 @@ class Ledger(Protocol):
 
     def reclaim(self, amount: int) -> bool:
         """Try to free `amount` bytes of disk; tell whether any were."""
+
+
+class Trust(NamedTuple):
+    """What need not be compared again, as long as the backing file is as it was left.
+
+    Attributes:
+        state: of the file, see `_state_of`.
+        compared: numbers of blocks that were, `None` for all.
+    """
+
+    state: tuple[int, ...] | None
+    compared: frozenset[int] | None
 
 
 class Content:
@@ -581,6 +593,17 @@ class Content:
         if self.original is not None:
             self._retire(self.original)
         self.original = None
+
+    @property
+    def trust(self) -> Trust:
+        """What has been compared, of a content whose files are closed."""
+        return Trust(self._closed_as, None if self._compared is None else frozenset(self._compared))
+
+    def rely_on(self, trust: Trust) -> None:
+        """Take over what an earlier content of the same backing file has compared. Before anything is read."""
+        if trust.state is not None:
+            self._closed_as = trust.state
+            self._compared = None if trust.compared is None else set(trust.compared)
 
     def close_file(self) -> None:
         """Close the backing file. Only while it is `idle`, or when nobody has the file open."""

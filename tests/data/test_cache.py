@@ -6,6 +6,7 @@ import os
 import pytest
 import trio
 
+from mountd.data.blocks import BLOCK
 from mountd.data.cache import Cache
 from mountd.data.scrub import Copy, scrub
 from mountd.errors import StoreFailure
@@ -81,3 +82,24 @@ def test_a_scrub_tells_which_blocks_are_damaged(tmp_path):
         ("short", {2}),
         ("gone", {0, 1, 2}),
     ]
+
+
+async def test_what_was_compared_is_not_again_unless_somebody_was_at_the_file(tmp_path, journal):
+    """Also when its node is gone meanwhile: a file that is met again is read without its checksums."""
+    cache = Cache(tmp_path / "blobs", journal, limit=MiB)
+    data = os.urandom(2 * BLOCK)
+    info = ObjectInfo(Key("a"), len(data), 0, Version("1"))
+    content = cache.open(info)
+    await content.fill(0, data)
+    cache.leave(content)
+    await cache.save()
+    again = cache.open(info)
+    assert again is not content
+    assert again._verified(0, len(data))
+    cache.leave(again)
+    await cache.save()
+    turn(again.path, 10)
+    changed = cache.open(info)
+    assert not changed._verified(0, len(data))
+    assert await changed.read(0, BLOCK) is None
+    cache.drop(changed)
