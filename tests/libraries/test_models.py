@@ -64,6 +64,49 @@ def test_a_checkpoint_saved_again_and_again(place, tensors):
         torch.optim.Adam(torch.nn.Linear(64, 10).parameters()).load_state_dict(found["optimizer"])
 
 
+@library("torch")
+def test_samples_read_by_workers(place):
+    """A `DataLoader` with two worker processes, shuffled, over files of samples."""
+    import torch
+    from torch.utils.data import DataLoader
+
+    for number in range(20):
+        torch.save(torch.full((100,), number), place.here / f"{number:02}.pt")
+    for folder in place.elsewhere():
+        loader = DataLoader(Samples(sorted(folder.iterdir())), batch_size=5, shuffle=True, num_workers=2)
+        seen = torch.cat(list(loader))
+        assert sorted(seen[:, 0].tolist()) == list(range(20))
+
+
+class Samples:
+    """A dataset of torch: samples that are files."""
+
+    def __init__(self, paths):
+        self.paths = paths
+
+    def __len__(self):
+        return len(self.paths)
+
+    def __getitem__(self, index):
+        import torch
+
+        return torch.load(self.paths[index])
+
+
+@library("torch")
+def test_a_model_in_an_archive(place, tensors):
+    """A model saved into a member of a zip file, and read in place."""
+    import zipfile
+
+    import torch
+
+    with zipfile.ZipFile(place.here / "all.zip", "w") as archive, archive.open("model.pt", "w") as member:
+        torch.save(tensors, member)
+    for folder in place.elsewhere():
+        with zipfile.ZipFile(folder / "all.zip") as archive, archive.open("model.pt") as member:
+            assert equal(torch.load(member), tensors)
+
+
 @library("torch.distributed.checkpoint")
 @pytest.mark.parametrize("way", ["save", "async_save"])
 def test_a_distributed_checkpoint(place, tensors, way):
