@@ -5,9 +5,7 @@ What they wrote is read again by another machine, whose cache is empty, or from 
 
 import io
 import json
-import re
 import zipfile
-from pathlib import Path
 
 import lightgbm
 import numpy as np
@@ -26,8 +24,6 @@ from sklearn import datasets
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
-
-PAGE = Path(__file__).parent.parent.parent / "docs/libraries.md"
 
 pytestmark = pytest.mark.filterwarnings("default")  # theirs are no failures of ours
 
@@ -192,13 +188,3 @@ def test_a_model_in_a_zip_is_read_in_place(here, there, weights):
         torch.save(weights, member)
     with zipfile.ZipFile(there() / "all.zip") as archive, archive.open("model.pt") as member:
         assert equal(torch.load(io.BytesIO(member.read())), weights)
-
-
-def test_the_page_lists_what_is_tested():
-    """Each library on it is imported by one of these suites."""
-    suites = [Path(__file__).with_name(f"test_{name}.py") for name in ("libraries", "model_libraries", "programs")]
-    imported = {
-        name for suite in suites for name in re.findall(r"^\s*(?:import|from) (\w+)", suite.read_text(), re.MULTILINE)
-    }
-    listed = set(re.findall(r"^\| `(\w+)`", PAGE.read_text(), re.MULTILINE))
-    assert listed - imported == set()
