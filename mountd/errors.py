@@ -202,6 +202,11 @@ def is_disconnected(error: OSError) -> bool:
     return error.errno in (errno.ENOTCONN, errno.ECONNABORTED)
 
 
+def is_unanswered(error: OSError) -> bool:
+    """Tell whether a system call failed because the store, or its mount, did not answer: that is no answer "no"."""
+    return is_disconnected(error) or error.errno in (errno.EIO, errno.ESTALE)
+
+
 def is_cross_device(error: OSError) -> bool:
     """Tell whether a rename failed because both ends are not in one file system."""
     return error.errno == errno.EXDEV
@@ -244,8 +249,19 @@ class UserError(Exception):
         self.exit_code = exit_code
 
 
+class NotMounted(UserError, OSError):
+    """The store of a URI is not mounted. No FileNotFoundError: who meets one goes on as if nothing had been stored."""
+
+    def __init__(self, message: str, exit_code: int = EXIT_USAGE) -> None:
+        UserError.__init__(self, message, exit_code)
+        self.errno = errno.ENOTCONN  # as for a mount whose daemon is dead
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class OutOfBounds(UserError, FileNotFoundError):
-    """A path or URI that is in no mounted store, or leads out of its own: there is no such file, to those who ask."""
+    """A path or URI that leads out of its store: there is no such file, to those who ask."""
 
     def __init__(self, message: str, exit_code: int = EXIT_USAGE) -> None:
         UserError.__init__(self, message, exit_code)

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from mountd import fileio, locate
+from mountd.places import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +67,7 @@ def read_file_contents_as_string(file_path: str) -> str:
 
 def find_files(dir_path: PathLike, pattern: str) -> Iterator[str]:
     """Yield the paths of all files at and below a directory whose name matches a pattern such as `*.png`."""
-    for folder, _, files in fileio.walk(dir_path):
+    for folder, _, files in fileio.walk(text_of(dir_path)):
         for name in files:
             if fnmatch.fnmatch(name, pattern):
                 yield os.path.join(folder, name)

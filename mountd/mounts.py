@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mountd import locate
-from mountd.errors import EXIT_BUSY, UserError
+from mountd.errors import EXIT_BUSY, NotMounted, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,7 +38,10 @@ def path_of(uri: str, mounts: Sequence[MountRecord]) -> Path:
 
 
 def holder_of(uri: str, mounts: Sequence[MountRecord]) -> MountRecord:
-    """Return that one of `mounts` whose root is closest above `uri`. Raises UserError naming the roots."""
+    """Return that one of `mounts` whose root is closest above `uri`.
+
+    Raises UserError naming the roots, NotMounted where none holds it.
+    """
     try:
         place = locate.Root.parse(uri)
     except UserError as error:
@@ -46,7 +49,7 @@ def holder_of(uri: str, mounts: Sequence[MountRecord]) -> MountRecord:
     roots = {mount.root: locate.Root.parse(mount.root) for mount in mounts}
     holding = [mount for mount in mounts if place.below(roots[mount.root]) is not None]
     if not holding:
-        raise UserError(
+        raise NotMounted(
             f"no mounted store holds {uri} {_mounted_roots(mounts)}; to mount it: mountd mount {_store_for(place, uri)}"
         )
     return max(holding, key=lambda mount: len(roots[mount.root].components))

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from mountd import locate, mounts
-from mountd.errors import OutOfBounds, UserError
+from mountd.errors import NotMounted, OutOfBounds, UserError
 
 if TYPE_CHECKING:
     from mountd.daemon.records import MountRecord
@@ -50,21 +50,29 @@ def text_of(path: PathLike) -> str:
 def place_of(path: PathLike) -> Place:
     """Return where something is.
 
-    Raises OutOfBounds for a URI that no mounted store holds, and for a path that leads out of the mount it begins in.
+    Raises NotMounted for a URI that no mounted store holds, OutOfBounds for one that is malformed or has `..` in it,
+    and for a path that leads out of the mount it begins in.
     """
     text = text_of(path)
     try:
-        if "://" not in text:
-            return Place(_inside(text), None)
-        holder = mounts.holder_of(text, mounts.running_mounts())
-        if not os.path.ismount(holder.mount_point):  # else files would land on the disk below
-            raise UserError(f"{holder.root} is not at {holder.mount_point} any more; run: mountd mount {holder.store}")
-        return Place(str(locate.to_path(holder.root, holder.mount_point, text)), holder)
+        return _mounted(text) if "://" in text else Place(_inside(text), None)
+    except NotMounted:
+        raise
     except UserError as error:
-        local = text.removeprefix("file://")
-        if local.startswith("/") and local != text:  # in no mounted store, and a local path all the same
-            return Place(_inside(local), None)
         raise OutOfBounds(str(error), error.exit_code) from error
+
+
+def _mounted(uri: str) -> Place:
+    try:
+        holder = mounts.holder_of(uri, mounts.running_mounts())
+        if not os.path.ismount(holder.mount_point):  # else files would land on the disk below
+            raise NotMounted(f"{holder.root} is not at {holder.mount_point} any more; run: mountd mount {holder.store}")
+        return Place(str(locate.to_path(holder.root, holder.mount_point, uri)), holder)
+    except UserError:
+        local = uri.removeprefix("file://")
+        if local == uri or not local.startswith("/"):
+            raise
+        return Place(_inside(local), None)  # in no mounted store, and a local path all the same
 
 
 def _inside(path: str) -> str:

@@ -64,10 +64,11 @@ def mount(
       mountd mount --zenml                  the artifact store of ZenML's active stack
     """
     if zenml:
-        from mountd.commands import zenml as integration  # ZenML is slow to import
+        from mountd.commands import zenml as integration
 
-        # With one argument beside it, that is where to mount.
-        mount_point = mount_point or (Path(store) if store else None)
+        if mount_point is not None:
+            raise UserError(f"--zenml says which store; leave out {store!r}, or leave out --zenml")
+        mount_point = Path(store) if store else None
         store = integration.active(Registry(Folders.of_this_user())).name
     try:
         config, target, settings = _order(store, mount_point, chosen)

@@ -161,22 +161,12 @@ def import_zenml() -> None:
     """Register the artifact stores of ZenML, those of flavors that mountd does not know left out.
 
     ZenML has to be installed beside mountd, and connected to its server where it has one. Paths and options are taken
-    over; secrets are not: each is named with the command that gives a reference to it. A store that is registered
-    already stays as it is.
+    over; secrets are not: each is named with the command that gives a reference to it. A store whose root is registered
+    already stays as it is; one whose name is taken by another is called zenml-NAME.
     """
     from mountd.commands import zenml
-    from mountd.integrations.zenml_stores import all_stores
 
-    registry = _registry()
-    known = {each.name: each for each in registry.all()}
-    found = list(all_stores())
-    for each in found:
-        if each.name in known:
-            click.echo(f"Store {each.name!r} is registered already: {known[each.name].root}")
-            continue
-        zenml.register(registry, each)
-    if not found:
-        click.echo("ZenML has no artifact store of a flavor that mountd knows")
+    zenml.import_all(_registry())
 
 
 def _registry() -> Registry:

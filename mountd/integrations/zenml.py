@@ -15,12 +15,15 @@ Source: zenml.artifact_stores.base_artifact_store of ZenML 0.98.
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
+from pydantic import field_validator
 from zenml.artifact_stores import BaseArtifactStore, BaseArtifactStoreConfig, BaseArtifactStoreFlavor
 from zenml.io.filesystem import PathType
 
 from mountd import fileio, locate
 from mountd.errors import OutOfBounds, UserError
 
+# Those of zenml.constants.REMOTE_FS_PREFIX: whatever else begins a path, ZenML takes for one of the local disk, and its
+# check then refuses every artifact.
 _SCHEMES = frozenset({"s3://", "gs://", "az://", "abfs://"})
 
 
@@ -31,6 +34,18 @@ class MountdArtifactStoreConfig(BaseArtifactStoreConfig):  # type: ignore[misc] 
     """
 
     SUPPORTED_SCHEMES: ClassVar[set[str]] = set(_SCHEMES)
+
+    @field_validator("path")
+    @classmethod
+    def _whole(cls, path: str) -> str:
+        """Return the path as ZenML joins names to it. Raises ValueError where no artifact could ever be below it."""
+        try:
+            place = locate.Root.parse(path)
+        except UserError as error:
+            raise ValueError(str(error)) from error
+        if not any(place.components):
+            raise ValueError(f"{path!r} names no bucket")
+        return path.rstrip("/")
 
 
 class MountdArtifactStore(BaseArtifactStore):  # type: ignore[misc]
@@ -114,10 +129,10 @@ class MountdArtifactStore(BaseArtifactStore):  # type: ignore[misc]
 
     def walk(
         self, top: PathType, topdown: bool = True, onerror: Callable[..., None] | None = None
-    ) -> Iterable[tuple[PathType, list[PathType], list[PathType]]]:
+    ) -> Iterable[tuple[str, list[str], list[str]]]:
         """See `mountd.fileio.walk`."""
-        for folder, directories, files in fileio.walk(self._checked(top), topdown, onerror):
-            yield folder, list(directories), list(files)
+        # The lists as they are: what is taken out of the one of directories is left out of the walk.
+        yield from fileio.walk(self._checked(top), topdown, onerror)
 
 
 class MountdArtifactStoreFlavor(BaseArtifactStoreFlavor):  # type: ignore[misc]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mountd.errors import EXIT_FAILURE, UserError
+from mountd.stores import credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,8 +37,8 @@ class ZenMLStore:
         name: fit for mountd's registry.
         flavor: mountd's, `None` for what the scheme says.
         options: without secrets.
-        withheld: names of options that ZenML has a value for, which is a secret.
-        connector: whether ZenML gets its credentials from a service connector.
+        withheld: names of options, of parts of one with dots, that ZenML has a value for, which is a secret.
+        source: where else ZenML has its credentials from, in words; empty where nowhere.
     """
 
     name: str
@@ -44,15 +46,16 @@ class ZenMLStore:
     path: str
     options: Mapping[str, str] = field(default_factory=dict)
     withheld: tuple[str, ...] = ()
-    connector: bool = False
+    source: str = ""
 
 
 def all_stores() -> Iterator[ZenMLStore]:
     """Yield ZenML's artifact stores, those of flavors that mountd does not know left out. Raises UserError."""
-    client = _client()
-    from zenml.enums import StackComponentType
+    with _asking():
+        from zenml.client import Client
+        from zenml.enums import StackComponentType
 
-    page = client.list_stack_components(type=StackComponentType.ARTIFACT_STORE, size=1000, hydrate=True)
+        page = Client().list_stack_components(type=StackComponentType.ARTIFACT_STORE, size=1000, hydrate=True)
     for component in page.items:
         if component.flavor_name in _FLAVORS:
             yield _described(component)
@@ -60,36 +63,65 @@ def all_stores() -> Iterator[ZenMLStore]:
 
 def active_store() -> ZenMLStore:
     """Return the artifact store of the active stack. Raises UserError, also where its flavor is not known here."""
-    client = _client()
-    from zenml.enums import StackComponentType
+    with _asking():
+        from zenml.client import Client
+        from zenml.enums import StackComponentType
 
-    component = client.active_stack_model.components[StackComponentType.ARTIFACT_STORE][0]
+        component = Client().active_stack_model.components[StackComponentType.ARTIFACT_STORE][0]
     if component.flavor_name not in _FLAVORS:
         raise UserError(f"mountd does not know ZenML's flavor {component.flavor_name!r} of artifact stores")
     return _described(component)
 
 
-def _client() -> Any:
+@contextlib.contextmanager
+def _asking() -> Iterator[None]:
     try:
-        from zenml.client import Client
+        yield
     except ImportError as exc:
-        raise UserError("ZenML is not installed beside mountd: pip install zenml", EXIT_FAILURE) from exc
-    return Client()
+        raise UserError(f"ZenML is not installed beside mountd ({exc}): pip install zenml", EXIT_FAILURE) from exc
+    except Exception as exc:  # of its database, its server, its settings: whatever kind it is, it is ZenML's
+        raise UserError(f"ZenML does not say what its stores are: {type(exc).__name__}: {exc}", EXIT_FAILURE) from exc
 
 
 def _described(component: Any) -> ZenMLStore:
     flavor, plain, secret = _FLAVORS[component.flavor_name]
     given = {name: value for name, value in component.configuration.items() if value not in (None, "")}
     path = given.get("path") or _default_path(component)
-    options = {name: given[name] for name in sorted(plain & given.keys())}
+    options, nested = _without_secrets({name: given[name] for name in sorted(plain & given.keys())})
     return ZenMLStore(
         name=re.sub(r"[^A-Za-z0-9._-]+", "-", component.name).strip("-.") or "zenml",
         flavor=flavor,
         path=path,
         options={name: value if isinstance(value, str) else json.dumps(value) for name, value in options.items()},
-        withheld=tuple(sorted(secret & given.keys())),
-        connector=component.connector is not None,
+        withheld=(*sorted(secret & given.keys()), *nested),
+        source=_source(component, given),
     )
+
+
+def _without_secrets(options: Mapping[str, Any], above: str = "") -> tuple[dict[str, Any], list[str]]:
+    """Return options without the secrets in them, and the full names of those.
+
+    For secret counts what ZenML refers to one for as well: `{{NAME.KEY}}`.
+    """
+    kept: dict[str, Any] = {}
+    withheld: list[str] = []
+    for name, value in options.items():
+        if isinstance(value, dict):
+            inner, names = _without_secrets(value, f"{above}{name}.")
+            kept |= {name: inner} if inner else {}
+            withheld += names
+        elif any(credentials.literal_secrets({name: value}, {})) or "{{" in str(value):
+            withheld.append(f"{above}{name}")
+        else:
+            kept[name] = value
+    return kept, withheld
+
+
+def _source(component: Any, given: Mapping[str, Any]) -> str:
+    if component.connector is not None:
+        return "a service connector"
+    secret = given.get("authentication_secret")
+    return f"its secret {secret!r}" if secret else ""
 
 
 def _default_path(component: Any) -> str:
