@@ -1,10 +1,12 @@
 """`mountd dashboard` in a real browser, and what else its port answers."""
 
+import contextlib
 import http.client
 import json
 import re
 import shutil
 import subprocess
+import threading
 import urllib.request
 from pathlib import Path
 
@@ -62,6 +64,24 @@ def points(page):
     return [drawn.count("L") + drawn.count("M") for drawn in re.findall(r'<path d="([^"]*)"', page)]
 
 
+@contextlib.contextmanager
+def somebody_at_work(mount):
+    """Have files written during the block."""
+    ended = threading.Event()
+
+    def work():
+        while not ended.wait(0.05):
+            (mount / "new").write_bytes(b"x" * 50_000)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 @needs_browser
 def test_the_page_shows_what_happens_and_goes_on(mount, url, tmp_path):
     """Numbers, lines, tables, and more of it at the next look."""
@@ -70,9 +90,10 @@ def test_the_page_shows_what_happens_and_goes_on(mount, url, tmp_path):
     assert value(quiet, "written") == "0 B/s"
     assert "s3://" in quiet
     seen = len(data(url)["samples"])
-    while len(found := data(url)["samples"]) < seen + 2 or not found[-1]["written"]:
-        (mount / "new").write_bytes(b"x" * 50_000)
-    busy = browse(url, tmp_path / "two", f"--screenshot={tmp_path / 'page.png'}")
+    with somebody_at_work(mount):
+        while len(found := data(url)["samples"]) < seen + 2 or not found[-1]["written"]:
+            pass
+        busy = browse(url, tmp_path / "two")
     assert max(points(busy)) > max(points(quiet)) >= 2
     assert "<td>put</td>" in busy
     assert "<td>write</td>" in busy

@@ -136,7 +136,7 @@ async def test_without_the_right_to_delete_nothing_is_left_at_google(gcs_server,
     expected = outside.put_described(KEY, b"old")
     config = StoreConfig("test", outside.kind, outside.root, outside.options)
     async with open_store(config, SETTINGS, data=tmp_path) as opened:
-        service = opened.store._inner._inner
+        service = opened.store._inner._inner._inner  # below the accounts, the repeats and the limits
         service.capabilities = replace(service.capabilities, deletes=False)
         old = await opened.store.stat(KEY)
         data = b"x" * (20 * MiB) + b"y"

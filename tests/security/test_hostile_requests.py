@@ -15,8 +15,11 @@ from hypothesis import HealthCheck, example, given, settings
 from mountd.config import MountSettings
 from mountd.daemon import control
 from mountd.daemon.control import Control
+from mountd.daemon.notify import Notifier
 from mountd.daemon.order import MountOrder
 from mountd.daemon.service import Service
+from mountd.metrics import Timings
+from mountd.objects.account import AccountingStore
 from mountd.objects.memory import MemoryStore
 from mountd.objects.opening import OpenStore
 from mountd.stores.store import StoreConfig
@@ -62,7 +65,8 @@ async def answers_to(line, folder, caplog):
         open_filesystem(store, data=data, settings=order.settings, root="memory") as fs,
         trio.open_nursery() as nursery,
     ):
-        service = Service(order, order.settings, OpenStore(store, Counter(), Counter()), fs)
+        opened = OpenStore(store, AccountingStore(store).account, Counter(), Counter(), Timings())
+        service = Service(order, order.settings, opened, fs, Notifier(None))
         commands = Control(service.commands())
         said = await _exchange(commands, nursery, line)
         assert json.loads(await _exchange(commands, nursery, b'{"do": "status"}'))["kind"] == "result"
