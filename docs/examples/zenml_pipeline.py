@@ -16,9 +16,12 @@ import pandas as pd
 from sklearn.linear_model import LinearRegression
 from zenml import pipeline, step
 from zenml.enums import ArtifactType
+from zenml.logger import get_logger
 from zenml.materializers.base_materializer import BaseMaterializer
 
 import mountd
+
+logger = get_logger(__name__)
 
 
 class Measurements:
@@ -60,7 +63,8 @@ def fit(frame: pd.DataFrame) -> Annotated[LinearRegression, "model"]:
 
 @step
 def report(model: LinearRegression) -> Annotated[Path, "report"]:
-    """Write a folder of files."""
+    """Write a folder of files, and a line to the step's log."""
+    logger.info("The slope is %.3f", model.coef_[0])
     folder = Path(mkdtemp())
     (folder / "slope.txt").write_text(f"{model.coef_[0]:.3f}\n")
     return folder

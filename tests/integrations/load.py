@@ -1,9 +1,12 @@
-"""Load the artifacts of the example through ZenML and print what they are, as JSON."""
+"""Load the artifacts of the example, argv[1], through ZenML, try to leave the artifact store in the bucket argv[2], and
+print what came of both, as JSON.
+"""
 
 import importlib.util
 import json
 import sys
 
+from bounds import tried
 from zenml.client import Client
 
 # What was stored by a script's class is loaded by it.
@@ -22,7 +25,11 @@ print(
             "model": round(float(load("model").predict([[100]])[0]), 6),
             "report": (load("report") / "slope.txt").read_text(),
             "measurements": load("measurements").table["x"].tolist(),
-            "uris": {name: client.get_artifact_version(name).uri for name in ("frame", "measurements", "report")},
+            "uris": {
+                name: client.get_artifact_version(name).uri
+                for name in ("frame", "array", "counts", "model", "report", "measurements")
+            },
+            "bounds": tried(sys.argv[2]),
         }
     )
 )

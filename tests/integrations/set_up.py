@@ -1,4 +1,7 @@
-"""Have ZenML keep artifacts by the flavor `mountd` at the URI in argv[1], in its active stack."""
+"""Have ZenML keep artifacts by the flavor `mountd` at the URI in argv[1], in its active stack.
+
+Beside it there are a store in the folder argv[2], and one of ZenML's own flavor `s3` with secrets in its options.
+"""
 
 import sys
 
@@ -22,4 +25,16 @@ client.create_stack_component(
     flavor="local",
     component_type=StackComponentType.ARTIFACT_STORE,
     configuration={"path": sys.argv[2]},
+)
+client.create_stack_component(
+    name="literal",
+    flavor="s3",
+    component_type=StackComponentType.ARTIFACT_STORE,
+    configuration={
+        "path": "s3://lab/artifacts",
+        "key": "hunter2-key",
+        "secret": "hunter2-secret",
+        "client_kwargs": {"endpoint_url": "http://lab:9000", "aws_secret_access_key": "hunter2-inner"},
+        "config_kwargs": {"proxies": {"http": "{{proxy.address}}"}, "s3": {"addressing_style": "path"}},
+    },
 )

@@ -2,10 +2,13 @@
 
 import io
 import json
+import pickle
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
+import numpy
 import pandas
 import pytest
 
@@ -62,6 +65,7 @@ def bucket(s3_server):
     return Bucket(s3_server)
 
 
+@pytest.mark.timeout(400)  # ZenML is started eight times
 def test_a_pipeline_keeps_its_artifacts_in_a_mounted_bucket(host, bucket):
     """From a registered flavor to artifacts that another process loads, and that are plain objects to everybody else.
 
@@ -75,6 +79,9 @@ def test_a_pipeline_keeps_its_artifacts_in_a_mounted_bucket(host, bucket):
     said = host.run("store", "import-zenml").stdout
     assert f"Registered store 'lab-store': local, {host.folder}/lab" in said
     assert f"Registered store 'prod': s3, {bucket.root}/artifacts" in said
+    # Both have a store called `default`, and it is not the same one.
+    assert f"Registered store 'zenml-default': local, {host.folder}/zenml" in said
+    assert_withheld(host, said)
     host.environment |= bucket.environment
     pairs = [part for key, value in bucket.options.items() for part in ("--option", f"{key}={value}")]
     host.run("store", "update", "prod", *pairs)
@@ -83,12 +90,14 @@ def test_a_pipeline_keeps_its_artifacts_in_a_mounted_bucket(host, bucket):
     assert done.returncode != 0
     assert "mountd mount prod" in done.stdout + done.stderr
     assert bucket.keys() == []
-    assert not (host.folder / "home/mountd").exists()
+    assert not (host.folder / "home/mountd/prod").exists()
 
+    refused = host.run("mount", "--zenml", "prod", host.folder / "elsewhere", check=False)
+    assert (refused.returncode, "leave out 'prod'" in refused.stderr) == (2, True)
     assert "Mounted" in host.run("mount", "--zenml").stdout
     zenml.python(EXAMPLE)
-    loaded = zenml.json(HERE / "load.py", EXAMPLE)
-    uris = loaded.pop("uris")
+    loaded = zenml.json(HERE / "load.py", EXAMPLE, bucket.root)
+    bounds, uris = loaded.pop("bounds"), loaded.pop("uris")
     line = [2.0 * x + 1 for x in range(10)]
     assert loaded == {
         "frame": line,
@@ -99,18 +108,45 @@ def test_a_pipeline_keeps_its_artifacts_in_a_mounted_bucket(host, bucket):
         "measurements": list(range(10)),
     }
     assert all(uri.startswith(f"{bucket.root}/artifacts/") for uri in uris.values())
-    key = uris["measurements"].removeprefix(f"{bucket.root}/") + "/table.parquet"
-    assert pandas.read_parquet(io.BytesIO(bucket.get(key)))["y"].tolist() == line
-    logs = [key for key in bucket.keys() if "/logs/" in key]
-    assert logs
-    assert any(bucket.get(key) for key in logs)
-
-    assert zenml.json(HERE / "bounds.py", bucket.root) == {
+    assert_plain_objects(bucket, uris, line)
+    assert bounds == {
         "let through": [],
         "ZenML checks": True,
         "local files": "LocalFilesystem",
         "schemes": ["", "s3://"],
+        "walked when pruned": 1,
+        "paths": ["s3://b/a", None, None, None, None],
     }
+
+
+def assert_plain_objects(bucket, uris, line):
+    """What ZenML has stored is read by a client that knows neither it nor mountd, log lines included."""
+
+    def get(artifact, name):
+        return bucket.get(f"{uris[artifact].removeprefix(f'{bucket.root}/')}/{name}")
+
+    for artifact, name in (("frame", "df.parquet.gzip"), ("measurements", "table.parquet")):
+        assert pandas.read_parquet(io.BytesIO(get(artifact, name)))["y"].tolist() == line
+    assert numpy.load(io.BytesIO(get("array", "data.npy")))[:, 1].tolist() == line
+    assert json.loads(get("counts", "data.json")) == {"rows": 10}
+    assert pickle.loads(get("model", "artifact.pkl")).predict(pandas.DataFrame({"x": [100]})) == pytest.approx([201])
+    with tarfile.open(fileobj=io.BytesIO(get("report", "data.tar.gz"))) as archive:
+        (member,) = [each for each in archive if each.isfile()]
+        assert (Path(member.name).name, archive.extractfile(member).read()) == ("slope.txt", b"2.000\n")
+    lines = [line for key in bucket.keys() if "/logs/" in key for line in bucket.get(key).splitlines()]
+    assert "The slope is 2.000" in [json.loads(line)["message"].strip() for line in lines]
+
+
+def assert_withheld(host, said):
+    """Secrets among the options of ZenML's store are told of, and are nowhere in our settings."""
+    named = [line.strip().split()[1] for line in said.splitlines() if "stays with ZenML" in line]
+    assert named == ["key", "secret", "client_kwargs.aws_secret_access_key", "config_kwargs.proxies.http"]
+    settings = (host.folder / "config/mountd/config.toml").read_text()
+    assert "http://lab:9000" in settings
+    assert "addressing_style" in settings
+    for text in (said, settings):
+        assert "hunter2" not in text
+        assert "{{" not in text
 
 
 def test_without_zenml_the_commands_say_what_to_install(host, tmp_path):
