@@ -157,3 +157,11 @@ def test_without_zenml_the_commands_say_what_to_install(host, tmp_path):
         done = host.run(*command, check=False)
         assert (done.returncode, done.stderr.count("\n")) == (1, 1)
         assert "pip install zenml" in done.stderr
+
+
+def test_what_zenml_fails_with_is_one_line(host):
+    """Its database, its server and its settings are not ours, and neither are its tracebacks."""
+    host.environment |= {"ZENML_CONFIG_PATH": "/dev/null/zenml", "ZENML_ANALYTICS_OPT_IN": "false"}
+    done = host.run("mount", "--zenml", check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "ZenML does not say what its stores are: NotADirectoryError" in done.stderr
