@@ -39,13 +39,10 @@ def logs(store: str | None, lines: int, follow: bool) -> None:
     path = _file(store)
     if not path.exists():
         raise UserError(f"there is no log at {path}: the store was never mounted in the background", EXIT_FAILURE)
-    # Opened before the last lines are looked for, so that none is missed in between.
-    with path.open(errors="replace") as current:
-        for line in _last(path, lines):
-            click.echo(line, nl=False)
-        current.seek(0, 2)
-        end = current.tell()
-    if follow:
+    last, end = _last(path, lines)
+    for line in last:
+        click.echo(line, nl=False)
+    if follow:  # from where the last lines ended: others may have come while they were printed
         for text in _following(path, end):
             click.echo(text, nl=False)
 
@@ -61,14 +58,16 @@ def _names(registry: Registry) -> set[str]:
     return {each.name for each in registry.all()}
 
 
-def _last(path: Path, count: int) -> deque[str]:
-    """Return the last lines, the older ones from the file that was full before."""
+def _last(path: Path, count: int) -> tuple[deque[str], int]:
+    """Return the last lines, the older ones from the file that was full before, and the position where they end."""
     found: deque[str] = deque(maxlen=count)
+    end = 0
     for each in (path.with_name(path.name + ".1"), path):
         if each.exists():
             with each.open(errors="replace") as file:
                 found.extend(file)
-    return found
+                end = file.tell()
+    return found, end
 
 
 def _following(path: Path, at: int) -> Iterator[str]:
