@@ -30,8 +30,10 @@ class ZenML:
             "ZENML_ENABLE_REPO_INIT_WARNINGS": "false",
             "ZENML_LOGGING_COLORS_DISABLED": "true",
             "PYTHONWARNINGS": "ignore",
+            "TMPDIR": str(host.folder / "tmp"),  # loaded `Path` artifacts stay where they were unpacked
         }
-        host.folder.joinpath("work").mkdir()
+        for name in ("work", "tmp"):
+            host.folder.joinpath(name).mkdir()
 
     def python(self, *arguments, check=True):
         """Run Python where ZenML is at home."""
