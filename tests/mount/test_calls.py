@@ -184,6 +184,11 @@ def test_an_empty_directory_is_there_after_a_remount(mount, store):
     assert (mount / "empty").is_dir()
 
 
+def objects(store):
+    """Return the keys of files: a copy that took seconds is younger than its file, which a sidecar then says."""
+    return [key for key in store.keys() if ".mountd-" not in key]
+
+
 def test_a_file_is_renamed(mount, store):
     """To a new name, over another file, into another directory; also while it is open.
 
@@ -193,11 +198,11 @@ def test_a_file_is_renamed(mount, store):
     (mount / "b").write_bytes(b"2")
     os.mkdir(mount / "d")
     os.rename(mount / "a", mount / "b")
-    assert store.keys() == ["b"]
+    assert objects(store) == ["b"]
     with open(mount / "b", "r+b") as file:
         os.rename(mount / "b", mount / "d" / "c")
         file.write(b"3")
-    assert store.keys() == ["d/c"]
+    assert objects(store) == ["d/c"]
     assert store.get("d/c") == b"3"
 
 
