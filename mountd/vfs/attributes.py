@@ -6,6 +6,7 @@ conditional request; when another mount was faster, its records are read and our
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import time
@@ -20,7 +21,7 @@ from mountd.vfs import sidecar as format_
 from mountd.writeback.parallel import each
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable
 
     from mountd.failures import FailureLog
     from mountd.vfs.sidecar import Record
@@ -40,7 +41,7 @@ class Sidecar:
     Attributes:
         checked: when the request began that last told its state, on the monotonic clock.
         left: whether changes are from an earlier daemon, which may have died while the directory was removed.
-        writing: cancels the request that is to store it, while there is one.
+        writing: cancels storing it, as long as the store has not been asked to.
         pending: changes that the store lacks: a record, or `None` for a name that needs none.
         shown: the `names` that nodes were last given; what storing a sidecar has merged in comes to them later.
     """
@@ -105,6 +106,8 @@ class AttributeStore:
         self._unwritten: list[tuple[Key, str, Record | None]] = []
         self._commit = trio.Lock()
         self._wake = trio.Event()
+        self._quiet: list[Key] = []  # directories at and below which nothing is to be stored
+        self._louder = trio.Event()
         for directory, name, record in journal.attributes():  # what an earlier daemon could not store any more
             self._changed[directory] = self.sidecar(directory)
             self._changed[directory].pending[name] = record
@@ -198,7 +201,8 @@ class AttributeStore:
             await trio.sleep(GATHER)
             self._wake = trio.Event()
             try:
-                await self.flush(Key(""))
+                await self._perhaps_journaled()
+                await each([s for s in list(self._changed.values()) if not self._is_quiet(s)], self._flush)
             except MountdError as exc:
                 self._failures.add(f"attributes could not be stored, they will be tried again: {exc}")
                 await trio.sleep(PAUSE)
@@ -222,17 +226,22 @@ class AttributeStore:
             self._failures.add(f"attributes could not be noted on local disk: {exc}")
 
     async def _flush(self, state: Sidecar) -> None:
-        async with state.lock:
-            taken = dict(state.pending)
-            if not taken:
-                return
-            if not await self._stored(state):
-                return
-            for name, record in taken.items():
-                if state.pending.get(name, _GONE) is record:
-                    del state.pending[name]
-            if not state.pending:
-                self._changed.pop(state.directory, None)
+        while True:
+            while self._is_quiet(state):
+                await self._louder.wait()
+            async with state.lock:
+                if not self._is_quiet(state):
+                    return await self._flush_now(state)
+
+    async def _flush_now(self, state: Sidecar) -> None:
+        taken = dict(state.pending)
+        if not taken or not await self._stored(state):
+            return
+        for name, record in taken.items():
+            if state.pending.get(name, _GONE) is record:
+                del state.pending[name]
+        if not state.pending:
+            self._changed.pop(state.directory, None)
         async with self._commit:  # a change that comes now is written after this removal
             rows = [(state.directory, name) for name in taken if name not in state.pending]
             self._unwritten = [each for each in self._unwritten if each[:2] not in rows]
@@ -294,30 +303,39 @@ class AttributeStore:
         self._failures.add(f"{state.key}: it could not be read and is kept as {kept}")
         state.version, state.damaged = damaged.version, False
 
-    async def forget_below(self, prefix: Key) -> list[Key]:
-        """Like `forget`, of a directory and those below it."""
-        return await self.forget([directory for directory in self._changed if directory.startswith(prefix)])
+    @contextlib.asynccontextmanager
+    async def quiet(self, directory: Key) -> AsyncIterator[None]:
+        """Store nothing of a directory, and of those below it, for the length of the block.
 
-    async def forget(self, directories: Iterable[Key]) -> list[Key]:
-        """Drop what is pending for directories that are to go.
-
-        Returns, once that has ended, the sidecars that were just being stored: they are to be deleted.
+        What is just being stored is in the store, or is not, before it begins. A directory that goes or gets another
+        name needs that: a sidecar that arrives late would bring it back.
         """
-        broken_off = self._drop(directories)
-        for state in broken_off:
-            async with state.lock:
-                pass
-        return [state.key for state in broken_off]
-
-    def _drop(self, directories: Iterable[Key]) -> list[Sidecar]:
-        """Drop what is pending and break off what is being stored."""
-        broken_off = []
-        for directory in directories:
-            state = self._changed.pop(directory, None)
-            if state is not None:
-                self._journal.remove_attributes([(directory, name) for name in state.pending])
-                state.pending.clear()
+        self._quiet.append(directory)
+        try:
+            for state in [s for s in self._known.values() if self._is_quiet(s)]:
                 if state.writing is not None:
                     state.writing.cancel()
-                    broken_off.append(state)
-        return broken_off
+                async with state.lock:
+                    pass
+            yield
+        finally:
+            self._quiet.remove(directory)
+            self._louder.set()
+            self._louder = trio.Event()
+            self._wake.set()
+
+    def _is_quiet(self, state: Sidecar) -> bool:
+        return any(state.key.startswith(quiet) for quiet in self._quiet)
+
+    def forget_below(self, prefix: Key) -> None:
+        """Drop what is pending for a directory that is gone, and for those below it."""
+        self._drop([directory for directory in self._changed if directory.startswith(prefix)])
+
+    def _drop(self, directories: Iterable[Key]) -> None:
+        for directory in directories:
+            state = self._changed.pop(directory, None)
+            if state is None:
+                continue
+            self._journal.remove_attributes([(directory, name) for name in state.pending])
+            self._unwritten = [each for each in self._unwritten if each[0] != directory]
+            state.pending.clear()

@@ -286,25 +286,21 @@ class Changes:
             if not isinstance(node, Directory):
                 raise NotADirectory(f"{name!r} is not a directory")
             self.require_deleting(name)
-            hidden = await self.require_empty(node)
-            await self.keep_alive(directory, without=name)
-            await self.remove_hidden(node, hidden)
-            await self._store.delete(node.key)
+            async with self._keeper.attributes.quiet(node.key):
+                hidden = await self.require_empty(node)
+                await self.keep_alive(directory, without=name)
+                await self.remove_hidden(node, hidden)
+                await self._store.delete(node.key)
             node.unlinked = True
             self._keeper.removed(directory, name, folder=True)
             self._gone(directory, name)
             await self._keeper.attributes.journaled()
 
     async def remove_hidden(self, directory: Directory, hidden: Sequence[Key]) -> None:
-        """Remove mountd's own objects from a directory that is to go: those that `require_empty` found, and newer ones.
-
-        The sidecar may have been stored since, or be just being stored.
-        """
-        written = await self._keeper.attributes.forget([directory.key])
-        state, directory.sidecar = directory.sidecar, None
-        if state is not None and state.version != ABSENT:
-            written.append(state.key)
-        for key in dict.fromkeys([*hidden, *written]):
+        """Remove mountd's own objects, which `require_empty` found, from a directory that is to go; it is quiet."""
+        self._keeper.attributes.forget_below(directory.key)
+        directory.sidecar = None
+        for key in hidden:
             await self._store.delete(key)
 
     async def require_empty(self, directory: Directory) -> list[Key]:

@@ -23,6 +23,7 @@ async def finish(store: ObjectStore, journal: Journal) -> list[str]:
             await _finish_exchange(store, intent)
         elif intent.recursive:
             await _finish_tree(store, intent.source, intent.target)
+            journal.move_attributes(intent.source, intent.target)
         else:
             await _finish_file(store, intent)
         journal.end(intent.id)

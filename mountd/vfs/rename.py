@@ -124,10 +124,11 @@ class Renames:
             return
         if isinstance(node, Directory):
             self._changes.require_deleting(source[1])
-            hidden = await self._check_directory_target(node, target[0], replaced)
-            if isinstance(replaced, Directory):
-                await self._changes.remove_hidden(replaced, hidden)
-            await self._rename_directory(node, target)
+            async with self._keeper.attributes.quiet(Key(child_key(target[0].key, target[1]) + "/")):
+                hidden = await self._check_directory_target(node, target[0], replaced)
+                if isinstance(replaced, Directory):
+                    await self._changes.remove_hidden(replaced, hidden)
+                await self._rename_directory(node, target)
         elif isinstance(node, File):
             if isinstance(replaced, Directory):
                 raise IsADirectory(f"{target[1]!r} is a directory")
@@ -259,7 +260,8 @@ class Renames:
                     await self._store.rename(ObjectInfo(source, 0, 0, ABSENT), goal)
                     self._rebase(node, lambda info: _moved(info, source, goal))
                 else:
-                    copies = await self._move_tree(node.parent, node.name, source, goal)
+                    async with self._keeper.attributes.quiet(source):
+                        copies = await self._move_tree(node.parent, node.name, source, goal)
                     self._rebase(node, lambda info: copies.get((info.key, info.version), info))
                 old = target[0].entry(target[1]).node
                 if old is not None:
@@ -280,8 +282,7 @@ class Renames:
         await self._changes.keep_alive(parent, without=name)
         await self._delete_all([*tree.copies, *tree.replaced], below=source)
         crash.point("tree-deleted")
-        for sidecar in await self._keeper.attributes.forget_below(source):
-            await self._store.delete(sidecar)
+        self._keeper.attributes.forget_below(source)
         self._journal.end(intent)
         await tree.relink()
         return {(info.key, info.version): copy for info, copy in tree.copies.items()}
@@ -307,6 +308,7 @@ class Renames:
 
     async def _undo(self, copies: Iterable[ObjectInfo], goal: Key, intent: int) -> None:
         try:
+            self._keeper.attributes.forget_below(goal)
             await self._delete_all(copies, below=goal)
         except MountdError as exc:
             log.warning("a rename that failed could not be undone, the next mount will finish it: %s", exc)

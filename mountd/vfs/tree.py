@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mountd.errors import Corrupt
+from mountd.errors import Corrupt, NotFound
 from mountd.objects.interface import Key, ObjectInfo, ObjectStore
 from mountd.vfs import sidecar as format_
 from mountd.writeback.listing import all_below, making_order
@@ -81,12 +81,15 @@ class TreeCopy:
         attributes = self._keeper.attributes
         names: dict[str, Record] = {}
         if sidecar is not None:
-            chunk = await self._store.read_range(sidecar.key, 0, format_.MAX_SIZE)
             try:
+                chunk = await self._store.read_range(sidecar.key, 0, format_.MAX_SIZE)
                 names = format_.decode(bytes(chunk.data))
+            except NotFound:  # somebody else had nothing to say any more
+                pass
             except Corrupt:  # it is not ours to judge: it goes along as it is
                 return await self._copy(sidecar)
-            self.replaced.append(sidecar)
+            else:
+                self.replaced.append(sidecar)
         names |= {name: record or {} for name, record in attributes.sidecar(folder).pending.items()}
         described = {name: self._record(Key(folder + name), record) for name, record in names.items() if record}
         for info in self._files.get(folder, {}).values():

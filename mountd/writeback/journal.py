@@ -224,6 +224,16 @@ class Journal:
         with self._use(), self._db:
             self._db.executemany("DELETE FROM attributes WHERE directory = ? AND name = ?", rows)
 
+    def move_attributes(self, source: Key, target: Key) -> None:
+        """A directory has another name: changes in and below it are made there, unless something newer is known."""
+        moved = {"source": source, "target": target, "length": len(source)}
+        below = "WHERE substr(directory, 1, :length) = :source"
+        with self._use(), self._db:
+            self._db.execute(
+                f"UPDATE OR IGNORE attributes SET directory = :target || substr(directory, :length + 1) {below}", moved
+            )
+            self._db.execute(f"DELETE FROM attributes {below}", moved)
+
     def attributes(self) -> list[tuple[Key, str, dict[str, Any] | None]]:
         """Return the changes of sidecars that the store lacks."""
         with self._use():

@@ -25,6 +25,7 @@ from mountd.objects.interface import (
     Upload,
     Version,
 )
+from mountd.writeback.parallel import completed
 from mountd.writeback.pending import Change, Kind, is_local, new_version
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
     from mountd.writeback.backlog import Backlog
     from mountd.writeback.drain import Drainer
+
+
+# How long a description that was broken off while it was sent may take until its outcome is known, in seconds.
+PATIENCE = 10.0
 
 
 class Descriptions(Protocol):
@@ -283,8 +288,9 @@ class Overlay:
             final = self._backlog.final(version)
             if final is not None:
                 versions[name] = final.info.version
-        data = self._descriptions.with_versions(key, data, versions)
-        return await self._inner.put(key, data, expect=expect)
+        described = self._descriptions.with_versions(key, data, versions)
+        expect = self._backlog.real_version(key, expect)
+        return await completed(lambda: self._inner.put(key, described, expect=expect), patience=PATIENCE)
 
     def _inward(self, key: Key, data: bytes) -> bytes:
         finals = self._backlog.finals

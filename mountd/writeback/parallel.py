@@ -41,6 +41,35 @@ async def each(items: Iterable[T], act: Callable[[T], Awaitable[object]], *, wor
         raise failures[0]
 
 
+async def completed(call: Callable[[], Awaitable[T]], *, patience: float) -> T:
+    """Await a call to its end even when the caller is cancelled, for up to `patience` seconds from then on.
+
+    For requests whose outcome has to be known before anything else is done about the same object.
+    """
+    outcome: list[T] = []
+    failures: list[MountdError] = []
+    shield = trio.CancelScope(shield=True)
+
+    async def give_up() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            shield.deadline = trio.current_time() + patience
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(give_up)
+        with shield:
+            try:
+                outcome.append(await call())
+            except MountdError as exc:
+                failures.append(exc)
+        nursery.cancel_scope.cancel()
+    if failures:
+        raise failures[0]
+    await trio.lowlevel.checkpoint_if_cancelled()
+    return outcome[0]
+
+
 async def gather(*tasks: Callable[[], Awaitable[object]]) -> None:
     """Await all `tasks` side by side; raises the first MountdError."""
     await each(tasks, lambda task: task(), workers=len(tasks))

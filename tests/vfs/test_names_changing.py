@@ -156,6 +156,20 @@ async def test_a_directory_rename_that_fails_changes_nothing(mount):
         assert await shell.listdir() == ["d"]
 
 
+async def test_attributes_on_their_way_follow_a_rename_that_a_crash_cut_short(mount, tmp_path):
+    """They were acknowledged, and are in the journal under the old name."""
+    async with mount() as shell:
+        await shell.put("d/e/1", b"1")
+    journal = Journal(tmp_path / "data" / "journal.db")
+    journal.begin_tree(Key("d/"), Key("t/"))
+    journal.save_attributes([(Key("d/e/"), "1", {"mode": 0o600}), (Key("do/"), "1", {"mode": 0o604})])
+    journal.close()
+    async with mount(shell.other) as shell:
+        assert (await shell.node("t/e/1")).attributes.mode & 0o777 == 0o600
+        await shell.fs.sync()
+        assert await keys(shell) == ["t/e/.mountd-attributes.json", "t/e/1"]
+
+
 async def test_a_rename_that_a_crash_cut_short_is_finished_by_the_next_mount(mount, tmp_path):
     """The journal's intent is carried out: no name is left twice, none is lost."""
     (tmp_path / "data").mkdir()

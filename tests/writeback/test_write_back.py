@@ -106,6 +106,18 @@ async def test_a_rename_of_what_is_pending_is_one_put(opened, inner):
     assert inner.changes == [("put", "b")]
 
 
+async def test_a_sidecar_that_was_copied_can_be_changed(opened, inner):
+    """The next mount finishes renames by copies, sidecars among them; they go by local versions, too."""
+    old, new = Key("old/.mountd-attributes.json"), Key("new/.mountd-attributes.json")
+    found = await inner.put(old, b'{"format": 1, "names": {}}')
+    async with opened() as made:
+        await made.store.copy(found, new, expect=ABSENT)
+        await made.drainer.barrier(Key(""))
+        chunk = await made.store.read_range(new, 0, 100)
+        await made.store.put(new, b"{}", expect=chunk.info.version)
+    assert inner.contents()[new] == b"{}"
+
+
 async def test_nothing_of_a_refused_change_happens(opened, inner):
     """What does not meet its precondition here is not acknowledged, and not sent."""
     async with opened() as made:
