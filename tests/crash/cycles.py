@@ -59,14 +59,13 @@ class Cycles:
         while not self._daemons() and mounting.poll() is None:
             time.sleep(0.01)
         time.sleep(self._rng.uniform(0, 0.6))
-        found = self._daemons()
-        self.kills += bool(found)
-        for pid in found:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        mounting.communicate()
-        while set(found) & set(self._daemons()):
+        self.kills += bool(self._daemons())
+        while found := self._daemons():  # again: it may just have forked
+            for pid in found:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             time.sleep(0.01)
+        mounting.communicate()
 
     def _daemons(self):
         """Return the host's processes that serve, or are about to; not those of the command line."""
