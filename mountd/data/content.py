@@ -85,6 +85,7 @@ class Content:
         pinned: keep every byte here, because the store no longer has it.
         original: descriptor of the store's own file, where the store is a folder of this machine; see `inplace`.
         dropped: how many bytes have turned out damaged and were dropped, because the store has them.
+        unwritten: zeros that are there because the file was made longer, where nobody has written yet.
         watchers: called with `(start, end)` whenever bytes change.
     """
 
@@ -124,6 +125,7 @@ class Content:
         self._mutex = trio.Lock()
         self._snapshot: Snapshot | None = None
         self._refused = ExtentMap()
+        self.unwritten = ExtentMap()
 
     @property
     def dirty(self) -> bool:
@@ -267,6 +269,8 @@ class Content:
                 await self._grow(offset)
             await self._change(offset, end, lambda fd: disk.write_behind(fd, data, offset), data)
             self._refused.set(offset, end, None)
+            if self.unwritten:
+                self.unwritten.set(offset, end, None)
             self._set(offset, end, State.DIRTY)
             self.size = max(self.size, end)
         self._ledger.used(self, offset, end)
@@ -281,12 +285,14 @@ class Content:
                 self._set(size, self.size, None)
                 self.size = size
             self._refused.truncate(size)
+            self.unwritten.truncate(size)
 
     async def _grow(self, size: int) -> None:
         # A hole of the sparse file reads as zeros; making it dirty is what says that these zeros are meant.
         await self._change(self.size, size, lambda fd: os.ftruncate(fd, size))
         self._sums.add_zeros(self.size, size)
         self._set(self.size, size, State.DIRTY)
+        self.unwritten.set(self.size, size, 1)
         self.size = size
 
     async def _change(self, start: int, end: int, act: Callable[[int], None], data: Buffer = b"") -> None:
@@ -437,6 +443,11 @@ class Content:
             self._set(span.start, min(span.end, self.size), State.CLEAN)
         self.base = info
         self.settled = snapshot.generation
+
+    def disown(self) -> None:
+        """The object that an empty file has is gone: the store lacks the file."""
+        self.base = None
+        self.settled = -1
 
     def thaw(self, snapshot: Snapshot) -> None:
         """Let the snapshot go, whatever became of the upload."""

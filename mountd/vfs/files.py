@@ -134,10 +134,18 @@ class Files:
         return self._last_handle
 
     async def close(self, handle: int) -> None:
-        """A descriptor of a handle is closed: `flush`, but whoever only reads need not hear what became of writes."""
+        """A descriptor of a handle is closed: `flush`, unless it only reads and somebody else is still writing."""
         node = self.node(handle)
-        if node.dirty or handle in self._writing:
+        if handle in self._writing or (node.dirty and not self._is_written(node)):
             await self.flush(node)
+
+    def _is_written(self, node: File) -> bool:
+        return any(self._handles[handle] is node for handle in self._writing)
+
+    def is_being_made(self, node: File) -> bool:
+        """Whether a program is writing the file, and the store has nothing of it but perhaps its name."""
+        empty = node.info is None or not node.info.size
+        return empty and not node.others and self._is_written(node)
 
     def content(self, node: File) -> Content:
         """Return the node's bytes on this machine."""

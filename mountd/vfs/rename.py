@@ -171,13 +171,17 @@ class Renames:
         key = child_key(target[0].key, target[1])
         there = replaced.info_at(*target) if replaced is not None else None
         expect = there.version if there is not None else ABSENT
+        being_made = self._files.is_being_made(node)
+        if there is not None and being_made:
+            await self._take_place(node, source, there)
+            return None
         if node.info is None:
             # Not in the store yet: it will be uploaded under its new name alone.
             if there is not None:
                 await self._files.store_as(node, key, expect=expect)
             return node.info
         self._changes.require_deleting(source[1])
-        if node.dirty:
+        if node.dirty and not being_made:
             await self._files.store_as(node, node.key, expect=node.info.version)
         info = node.info_at(*source)
         if info is None:
@@ -187,6 +191,21 @@ class Renames:
         if self._store.capabilities.folders or self._store.capabilities.deferred:
             return await self._store.rename(info, key, expect=expect)
         return await self._copy_and_delete(info, key, expect, source)
+
+    async def _take_place(self, node: File, source: tuple[Directory, bytes], there: ObjectInfo) -> None:
+        """Let a file that is still being written replace an object once it is closed, or synced.
+
+        Others find the old bytes until then, and the new ones from then on: what has been written so far, of which the
+        kernel may still have a part, would be neither.
+        """
+        if node.info is not None:
+            self._changes.require_deleting(source[1])
+            await self._changes.keep_alive(source[0], without=source[1])
+            with contextlib.suppress(VersionChanged, NotFound):
+                await self._store.delete(node.info.key, expect=node.info.version)
+        self._files.content(node).disown()
+        self._files.created(node)
+        node.info = there
 
     async def _copy_and_delete(
         self, info: ObjectInfo, key: Key, expect: Version, source: tuple[Directory, bytes]

@@ -23,7 +23,8 @@ class Ahead:
     """The upload that a file under construction has going, under the key that it had when that began.
 
     A part counts as sent as long as nothing in it has been written since its bytes were read; what was sent and then
-    changed, as by formats that go back to fill in a header, is sent again at the end.
+    changed, as by formats that go back to fill in a header, is sent again at the end. Programs that set the length
+    first and then write have not written what they have not come to yet.
     """
 
     def __init__(self, store: ObjectStore, content: Content, key: Key, *, part_size: int) -> None:
@@ -55,11 +56,15 @@ class Ahead:
             number, span = part_at(at, self._part_size)
             whole = span.end <= self._content.size
             fresh = number not in self._sent and number not in self._flying
-            if whole and fresh and self._content.extents.spans(*span, State.DIRTY) == [span]:
+            if whole and fresh and self._is_written(span):
                 self._flying[number] = trio.Event()
                 found.append((number, span))
             at = span.end
         return found
+
+    def _is_written(self, span: Span) -> bool:
+        content = self._content
+        return content.extents.spans(*span, State.DIRTY) == [span] and not any(content.unwritten.spans(*span, 1))
 
     async def send(self, number: int, span: Span, limiter: trio.CapacityLimiter) -> None:
         """Send one part that `finished_parts` named; a failure only means that the end has more to do."""
