@@ -46,6 +46,9 @@ log = logging.getLogger(__name__)
 
 # The largest read the kernel sends.
 _READ_MAX = MiB
+# What Rust's `tempfile` begins names with, and so does safetensors: such a file gets another name before it is closed.
+# Parts that went ahead under this one would have to go again.
+TEMPORARY = b".tmp"
 # How long a write and a close wait at most for room in the journal, in seconds: what fills it is slowed down, and what
 # nobody empties fills the disk in the end, but no program hangs for ever.
 WRITE_PATIENCE, CLOSE_PATIENCE = 0.1, 30.0
@@ -176,7 +179,7 @@ class Files:
         await self._slow_down(WRITE_PATIENCE)
         await content.write(offset, data)
         self._modified(node)
-        if not node.unlinked:
+        if not node.unlinked and not node.name.startswith(TEMPORARY):
             self._uploader.wrote(content, node.key, offset, data)
         return len(data)
 
