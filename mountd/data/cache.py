@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from mountd.data import blocks
-from mountd.data.content import Content, Trust
+from mountd.data.content import Content
 from mountd.errors import MountdError
 from mountd.objects.interface import Key, MiB, ObjectInfo, Version
 from mountd.private import private_folder
@@ -25,6 +25,8 @@ from mountd.private import private_folder
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
+
+    from mountd.data.backing import Trust
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +111,7 @@ class Cache:
         if saved is not None and saved.info.size == info.size and saved.id not in self._live:
             found = self._content(saved.id, info, checks=saved.checks)
             if saved.id in self._trusted:
-                found.rely_on(self._trusted.pop(saved.id))
+                found.backing.rely_on(self._trusted.pop(saved.id))
             return self._adopt(found)
         return self._adopt(self._content(uuid.uuid4().hex, info))
 
@@ -153,7 +155,7 @@ class Cache:
         else:
             self._left[content.base.key] = content
             self.rest(content)
-            self._trusted[content.path.name] = content.trust
+            self._trusted[content.path.name] = content.backing.trust
             if len(self._trusted) > TRUSTED:
                 self._trusted.popitem(last=False)
 
@@ -255,7 +257,7 @@ class Cache:
             if len(self._opened) <= self._open_files_limit:
                 return
             if content.idle:
-                content.close_file()
+                content.backing.close_file()
 
     def grew(self, amount: int) -> None:
         """See `content.Ledger`."""

@@ -5,7 +5,7 @@ in the store) or dirty (only here). Absent always means "the same byte of `base`
 growing a file that was shrunk, makes the range dirty.
 
 Concurrency: `_mutex` serialises everything that changes the backing file or reads it for an upload. Cached reads take
-no lock; eviction keeps away from a content that has one under way (`readers`).
+no lock; eviction keeps away from a content that has one under way (`backing.readers`).
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 import trio
 
 from mountd.data import blocks, disk
+from mountd.data.backing import BackingFile
 from mountd.data.extents import ExtentMap, Span, State
 from mountd.data.snapshot import Snapshot, Source
 from mountd.data.sums import Sum, Sums, sums_of
@@ -39,8 +40,6 @@ INLINE = 64 * 1024
 # How much is read and compared at a time when all of a file is.
 STEP = 8 * 1024 * 1024
 
-_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-
 
 class Ledger(Protocol):
     """Who is told about space: the cache's budget."""
@@ -61,18 +60,6 @@ class Ledger(Protocol):
         """Try to free `amount` bytes of disk; tell whether any were."""
 
 
-class Trust(NamedTuple):
-    """What need not be compared again, as long as the backing file is as it was left.
-
-    Attributes:
-        state: of the file, see `_state_of`.
-        compared: numbers of blocks that were, `None` for all.
-    """
-
-    state: tuple[int, ...] | None
-    compared: frozenset[int] | None
-
-
 class Content:
     """The bytes of one version of one file, as far as they are here.
 
@@ -81,9 +68,8 @@ class Content:
         size: the file's length in bytes.
         generation: grows with every change of bytes or size.
         settled: the generation that the store holds.
-        readers: how many reads of the backing file are under way in threads.
+        backing: the backing file, read by threads as `backing.reading` tells.
         pinned: keep every byte here, because the store no longer has it.
-        original: descriptor of the store's own file, where the store is a folder of this machine; see `inplace`.
         dropped: how many bytes have turned out damaged and were dropped, because the store has them.
         unwritten: zeros that are there because the file was made longer, where nobody has written yet.
         watchers: called with `(start, end)` whenever bytes change.
@@ -100,28 +86,22 @@ class Content:
         ledger: Ledger,
         checks: dict[int, int] | None = None,
     ) -> None:
-        self.path = path
+        self.backing = BackingFile(
+            path, compared=not checks, opened=lambda: ledger.opened(self), closed=lambda: ledger.closed(self)
+        )
         self.base = base
         self.size = size
         self.generation = 0
         self.settled = 0 if base else -1  # a new file, though empty, is something the store lacks
-        self.readers = 0
         self.pinned = False
         self.dropped = 0
         self.extents = ExtentMap()
         self.watchers: set[Callable[[int, int], None]] = set()
         self._sums = Sums(checks, size)
-        # Which blocks have been compared since somebody else may have changed the file; None: nobody can have.
-        self._compared: set[int] | None = set() if checks else None
-        self._closed_as: tuple[int, ...] | None = None
         for number in checks or ():
             self.extents.set(*blocks.span(number, size), State.CLEAN)
         self._ledger = ledger
-        self._fd: int | None = None
-        self._shared = False  # the backing file has a second name, under which it must not change
-        self.original: int | None = None
         self._discarded = False
-        self._replaced: list[int] = []
         self._mutex = trio.Lock()
         self._snapshot: Snapshot | None = None
         self._refused = ExtentMap()
@@ -138,26 +118,26 @@ class Content:
         return bool(self._refused)
 
     @property
-    def is_open(self) -> bool:
-        """Whether the backing file is open."""
-        return self._fd is not None
+    def path(self) -> Path:
+        """Where the backing file is."""
+        return self.backing.path
 
     @property
     def evictable(self) -> bool:
         """Whether clean extents may be taken away right now."""
-        return self.idle and not self.pinned and not self._is_shared()
+        return self.idle and not self.pinned and not self.backing.is_shared()
 
     @property
     def idle(self) -> bool:
         """Whether nobody is using the backing file right now."""
-        return not (self.readers or self._mutex.locked() or self._snapshot)
+        return not (self.backing.readers or self._mutex.locked() or self._snapshot)
 
     def read_now(self, start: int, end: int, buffer: memoryview) -> bool:
         """Fill `buffer` with `[start, end)` if it is here, verified and in the page cache; tell whether it did."""
         if not self.extents.covers(start, end) or not self._verified(start, end):
             return False
         self._ledger.used(self, start, end)
-        return disk.read_from_page_cache(self._file(), buffer, start)
+        return disk.read_from_page_cache(self.backing.fd(), buffer, start)
 
     async def read(self, start: int, end: int, buffer: memoryview | None = None) -> Buffer | None:
         """Return `[start, end)` from the backing file, or `None` where some of it is absent or turned out damaged.
@@ -167,19 +147,18 @@ class Content:
         """
         if not self.extents.covers(start, end):
             return None
-        with self.reading():
+        with self.backing.reading():
             if not self._verified(start, end):
                 return await self._read_unverified(start, end)
             self._ledger.used(self, start, end)
             if buffer is not None and end - start <= blocks.BLOCK and self._promptness.prompt:
-                return self._promptness.read_into(self._file(), buffer, start)
-            return await trio.to_thread.run_sync(self._promptness.read, self._file(), start, end)
+                return self._promptness.read_into(self.backing.fd(), buffer, start)
+            return await trio.to_thread.run_sync(self._promptness.read, self.backing.fd(), start, end)
 
     async def _read_unverified(self, start: int, end: int) -> Buffer | None:
         whole = blocks.align_out(start, end, self.size)
         data = await self._read_compared(*whole)
-        if self._compared is not None:
-            self._compared.update(blocks.touched(start, end))
+        self.backing.compared(blocks.touched(start, end))
         if not self.extents.covers(start, end):
             return None
         self._require_sound(start, end)
@@ -187,9 +166,7 @@ class Content:
         return data[start - whole.start : end - whole.start]
 
     def _verified(self, start: int, end: int) -> bool:
-        self._file()  # opening it tells whether somebody has been at it
-        known = self._compared is None or self._compared.issuperset(blocks.touched(start, end))
-        return known and not self._sums.is_damaged(start, end)
+        return self.backing.trusts(blocks.touched(start, end)) and not self._sums.is_damaged(start, end)
 
     async def read_compared(self, start: int, end: int) -> Buffer | None:
         """Return `[start, end)` after comparing it with its checksums, or `None` as `read` does. Raises Corrupt."""
@@ -211,7 +188,7 @@ class Content:
 
     async def _read_compared(self, start: int, end: int) -> Buffer:
         """Return `[start, end)` of the backing file; blocks that are not as they were written are dropped, or noted."""
-        with self.reading():
+        with self.backing.reading():
             data, broken = await self._compare(start, end)
             if broken:  # or only written to at this very moment
                 async with self._exclusive():
@@ -220,7 +197,7 @@ class Content:
             return data
 
     async def _compare(self, start: int, end: int) -> tuple[Buffer, set[int]]:
-        claim, fd = self._sums.claim(start, end), self._file()
+        claim, fd = self._sums.claim(start, end), self.backing.fd()
 
         def compare() -> tuple[Buffer, set[int]]:
             data = memoryview(disk.read_once(fd, claim.start, claim.end))
@@ -297,19 +274,19 @@ class Content:
 
     async def _change(self, start: int, end: int, act: Callable[[int], None], data: Buffer = b"") -> None:
         """Save what a snapshot needs of `[start, end)`, then `act` on the backing file, which puts `data` there."""
-        await self._make_own()
+        await self.backing.make_own()
         snapshot = self._snapshot
         to_save = snapshot.overwriting(start, end, self.extents) if snapshot else []
         saving = [self._sums.claim(*span) for span in to_save]
         edit = self._sums.writing(start, end) if data else self._sums.removing(start, end)
         edit.expendable = self._expendable({each.block for each in edit.torn})
         inline = end - start <= INLINE and not to_save
-        prepared = inline and edit.read_now(self._file())
+        prepared = inline and edit.read_now(self.backing.fd())
         made: list[Sum] = []
 
         def change() -> None:
             nonlocal prepared, made
-            fd = self._file()
+            fd = self.backing.fd()
             if not prepared:  # once: a second attempt would take half of the new bytes for the old ones
                 edit.read(fd)
                 if snapshot and to_save:
@@ -339,7 +316,7 @@ class Content:
             self._set(span.start, span.end, None)
         if end > self.size:
             with contextlib.suppress(OSError):  # what was written beyond the end must not show when the file grows
-                os.ftruncate(self._file(), self.size)
+                os.ftruncate(self.backing.fd(), self.size)
 
     async def _on_disk(self, act: Callable[[], None], *, inline: bool, amount: int) -> None:
         try:
@@ -371,8 +348,8 @@ class Content:
                 return made
 
             try:
-                with self.reading():
-                    fd = self._file()
+                with self.backing.reading():
+                    fd = self.backing.fd()
                     made = put() if len(data) <= INLINE else await trio.to_thread.run_sync(put)
             except OSError as exc:
                 raise from_os_error(exc) from exc
@@ -412,7 +389,7 @@ class Content:
     ) -> Callable[[], tuple[bytearray, list[Span], set[int]]]:
         """Return what reads a range of a snapshot from disk; the result's third part are the damaged blocks."""
         pieces = [(p, self._sums.claim(p.start, p.end)) for p in snapshot.pieces(start, end, self.extents)]
-        fd, data, missing = self._file(), bytearray(end - start), list[Span]()
+        fd, data, missing = self.backing.fd(), bytearray(end - start), list[Span]()
         broken = self._sums.damaged.intersection(blocks.touched(start, end))
 
         def collect() -> tuple[bytearray, list[Span], set[int]]:
@@ -430,7 +407,7 @@ class Content:
         return collect
 
     def _in_page_cache(self, start: int, end: int) -> bool:
-        return disk.read_from_page_cache(self._file(), memoryview(bytearray(end - start)), start)
+        return disk.read_from_page_cache(self.backing.fd(), memoryview(bytearray(end - start)), start)
 
     def require_whole(self) -> None:
         """Raise NoSpace where the local disk did not take all that was written."""
@@ -460,8 +437,8 @@ class Content:
         freed = 0
         for span in self.extents.spans(start, end, State.CLEAN):
             edit = self._sums.removing(span.start, span.end)
-            edit.read(self._file())
-            disk.punch_hole(self._file(), span.start, span.end)
+            edit.read(self.backing.fd())
+            disk.punch_hole(self.backing.fd(), span.start, span.end)
             self._sums.apply(edit, edit.removed())
             self._set(span.start, span.end, None)
             freed += span.end - span.start
@@ -506,8 +483,8 @@ class Content:
         """
         if not self.extents.covers(0, self.size):
             return None
-        with self.reading():  # before the lock is taken, so that those who wait for it wait no longer
-            await trio.to_thread.run_sync(os.fsync, self._file())
+        with self.backing.reading():  # before the lock is taken, so that those who wait for it wait no longer
+            await trio.to_thread.run_sync(os.fsync, self.backing.fd())
         generation = self.generation
         await self.scrub()
         self._require_sound(0, self.size)
@@ -515,15 +492,12 @@ class Content:
             self.require_whole()
             if generation != self.generation or self._snapshot is not None or not self.extents.covers(0, self.size):
                 return None
-            descriptor = self._file()
+            descriptor = self.backing.fd()
             await trio.to_thread.run_sync(os.ftruncate, descriptor, self.size)
             info = await adopt(descriptor)
             if info is None:
                 return None
-            self._fd = None
-            self._ledger.closed(self)
-            self.keep_original(descriptor)
-            self.path.unlink(missing_ok=True)
+            self.backing.give_away()
             self._sums = Sums()
             self._set(0, self.size, None)
             self.base, self.settled = info, self.generation
@@ -537,92 +511,12 @@ class Content:
         async with self._exclusive():
             if self.generation != snapshot.generation or not self.extents.covers(0, self.size):
                 return False
-            self._file()
-            await trio.to_thread.run_sync(link)
-            self._shared = True
+            await self.backing.link(link)
             return True
-
-    def _is_shared(self) -> bool:
-        if self._shared and os.fstat(self._file()).st_nlink < 2:
-            self._shared = False
-        return self._shared
-
-    async def _make_own(self) -> None:
-        """Go on with a copy of the backing file where somebody else relies on this one. Raises NoSpace."""
-        if not self._is_shared():
-            return
-        copy = self.path.with_name(self.path.name + ".copy")
-
-        def replace() -> int:
-            descriptor = os.open(copy, _FLAGS | os.O_TRUNC, 0o600)
-            try:
-                disk.copy_all(self._file(), descriptor)
-                copy.replace(self.path)
-            except OSError:
-                os.close(descriptor)
-                copy.unlink(missing_ok=True)
-                raise
-            return descriptor
-
-        try:
-            descriptor = await trio.to_thread.run_sync(replace)
-        except OSError as exc:
-            raise from_os_error(exc) from exc
-        old, self._fd, self._shared = self._file(), descriptor, False
-        self._retire(old)
-
-    def keep_original(self, descriptor: int) -> None:
-        """Read absent bytes from this file of the store from now on."""
-        old, self.original = self.original, descriptor
-        if old is not None:
-            self._retire(old)
-
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
-        """Keep descriptors from being closed that threads use."""
-        self.readers += 1
-        try:
-            yield
-        finally:
-            self.readers -= 1
-            if not self.readers:
-                self._close_replaced()
-
-    def _retire(self, descriptor: int) -> None:
-        """Close a descriptor, once nobody reads from it: until then it must not come to stand for another file."""
-        self._replaced.append(descriptor)
-        if not self.readers:
-            self._close_replaced()
-
-    def _close_replaced(self) -> None:
-        while self._replaced:
-            os.close(self._replaced.pop())
 
     def close(self) -> None:
         """Close the files; they are opened again on demand, and compared then if somebody has been at them."""
-        self.close_file()
-        if self.original is not None:
-            self._retire(self.original)
-        self.original = None
-
-    @property
-    def trust(self) -> Trust:
-        """What has been compared, of a content whose files are closed."""
-        return Trust(self._closed_as, None if self._compared is None else frozenset(self._compared))
-
-    def rely_on(self, trust: Trust) -> None:
-        """Take over what an earlier content of the same backing file has compared. Before anything is read."""
-        if trust.state is not None:
-            self._closed_as = trust.state
-            self._compared = None if trust.compared is None else set(trust.compared)
-
-    def close_file(self) -> None:
-        """Close the backing file. Only while it is `idle`, or when nobody has the file open."""
-        if self._fd is not None:
-            fd, self._fd = self._fd, None
-            self._closed_as = _state_of(fd)
-            self._retire(fd)
-            self._ledger.closed(self)
+        self.backing.close()
 
     def discard(self) -> None:
         """Delete the backing file and everything known about it; what is still on its way here is not kept."""
@@ -632,19 +526,6 @@ class Content:
         self.extents = ExtentMap()
         self._sums = Sums()
         self.path.unlink(missing_ok=True)
-
-    def _file(self) -> int:
-        if self._fd is None:
-            try:
-                self._fd = os.open(self.path, _FLAGS, 0o600)
-            except FileNotFoundError:  # somebody has deleted the folder
-                self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._fd = os.open(self.path, _FLAGS, 0o600)
-            self._shared = os.fstat(self._fd).st_nlink > 1
-            if self._closed_as is not None and self._closed_as != _state_of(self._fd):
-                self._compared = set()
-            self._ledger.opened(self)
-        return self._fd
 
     def _set(self, start: int, end: int, state: State | None) -> None:
         before = self.extents.total()
@@ -666,12 +547,6 @@ class Content:
 
 async def _run(act: Callable[[], T], *, inline: bool) -> T:
     return act() if inline else await trio.to_thread.run_sync(act)
-
-
-def _state_of(fd: int) -> tuple[int, ...]:
-    """Return what changes with every change of a file's bytes, and cannot be set back."""
-    found = os.fstat(fd)
-    return found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns
 
 
 def _is_sound(fd: int, claims: Iterable[Claim]) -> bool:

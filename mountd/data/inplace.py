@@ -58,7 +58,7 @@ class InPlace:
 
     def _read_now(self, content: Content, start: int, buffer: memoryview) -> bool:
         """Fill the buffer if that needs no disk; tell whether it did."""
-        base, descriptor = content.base, content.original
+        base, descriptor = content.base, content.backing.original
         if base is None or descriptor is None or not disk.read_from_page_cache(descriptor, buffer, start):
             return False
         return self._originals.holds(descriptor, base.version)
@@ -68,7 +68,7 @@ class InPlace:
             base = content.base
             descriptor = await self._descriptor(content)
             try:
-                with content.reading():  # which keeps the descriptor open
+                with content.backing.reading():  # which keeps the descriptor open
                     data = await trio.to_thread.run_sync(disk.read_all, descriptor, start, end)
             except OSError as exc:
                 raise from_os_error(exc) from exc
@@ -81,8 +81,8 @@ class InPlace:
         base = content.base
         if base is None:
             raise Stale("the file has no object in the store to read from")
-        if content.original is not None and self._originals.holds(content.original, base.version):
-            return content.original
+        if content.backing.original is not None and self._originals.holds(content.backing.original, base.version):
+            return content.backing.original
         try:
             descriptor = await self._originals.open(base)
         except (NotFound, VersionChanged) as exc:
@@ -92,5 +92,5 @@ class InPlace:
         if content.base is not base:
             os.close(descriptor)
             return await self._descriptor(content)
-        content.keep_original(descriptor)
+        content.backing.keep_original(descriptor)
         return descriptor

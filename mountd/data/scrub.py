@@ -93,7 +93,7 @@ async def verify(cache: Cache, progress: Callable[[Verified], Awaitable[None]]) 
 async def _verify_content(content: Content, found: Verified) -> None:
     found.files += 1
     found.bytes += content.extents.total()
-    before, was_open = content.dropped, content.is_open
+    before, was_open = content.dropped, content.backing.is_open
     try:
         lost = await content.scrub()
     finally:

@@ -80,8 +80,8 @@ class Player:
             self.content.evict(0, self.content.size)
 
     async def drop_pages(self):
-        if self.content.is_open:
-            os.posix_fadvise(self.content._file(), 0, 0, os.POSIX_FADV_DONTNEED)
+        if self.content.backing.is_open:
+            os.posix_fadvise(self.content.backing.fd(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     async def release(self):
         self.fetcher.release(self.content)
@@ -140,10 +140,10 @@ def test_what_has_left_the_page_cache_is_read_ahead_from_the_disk():
             await content.fill(0, data)
             assert content.extents.covers(0, SIZE)
             assert content.extents.spans(0, SIZE, State.CLEAN)
-            os.fsync(content._file())
+            os.fsync(content.backing.fd())
             found = b""
             for at in range(0, SIZE, MiB):
-                os.posix_fadvise(content._file(), 0, 0, os.POSIX_FADV_DONTNEED)
+                os.posix_fadvise(content.backing.fd(), 0, 0, os.POSIX_FADV_DONTNEED)
                 found += bytes(await fetcher.read(content, at, buffer))
                 await fetcher.settle()
             assert found == data
