@@ -8,10 +8,10 @@ import click
 import pytest
 
 from mountd.cli import commands
+from tests import pages
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "systemd/README.md", *(ROOT / "docs").glob("*.md")])
-BLOCK = re.compile(r"^ *```(?:sh|console)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+PAGES = sorted([ROOT / "CHANGELOG.md", ROOT / "systemd/README.md", *pages.PAGES])
 # What ends a command in a shell.
 ENDS = {"|", "&&", ";", ">", "<", ">>", "#", "2>"}
 
@@ -25,13 +25,11 @@ def typed(page):
         words = shlex.split(text)
         if "..." not in text and len(words) > 1 and not ENDS.intersection(words) and words[-1] != "SHELL":
             yield words
-    for block in BLOCK.findall(page.read_text()):
-        for line in re.sub(r"\\\n\s*", " ", block).splitlines():
-            line = line.removeprefix("$ ")
-            if line.startswith("mountd ") and not line.startswith("mountd: "):
-                words = shlex.split(line, comments=True)
-                end = next((i for i, word in enumerate(words) if word in ENDS or word.endswith(";")), len(words))
-                yield words[1:end]
+    for each in pages.typed(page):
+        if each.begins("mountd "):
+            words = shlex.split(each.text.replace("\\\n", " "), comments=True)
+            end = next((i for i, word in enumerate(words) if word in ENDS or word.endswith(";")), len(words))
+            yield words[1:end]
 
 
 def parse(words):
@@ -42,7 +40,7 @@ def parse(words):
         context = command.make_context(name, rest, parent=context)
 
 
-LINES = [(page.name, words) for page in PAGES for words in typed(page)]
+LINES = [(str(page.relative_to(ROOT)), words) for page in PAGES for words in typed(page)]
 
 
 @pytest.mark.parametrize(("page", "words"), LINES, ids=[f"{page}: {' '.join(words)}" for page, words in LINES])
@@ -59,12 +57,19 @@ def test_wrong_commands_would_be_found():
     assert len(LINES) > 30
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def anchors(page):
+    """Return what links to the headings of a page end in."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
-    """To files that are there."""
-    targets = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text())
-    missing = [each for each in targets if "://" not in each and not (page.parent / each).exists()]
-    assert missing == []
+    """To files that are there, and to headings that they have."""
+    targets = re.findall(r"\]\(([^)#\s]*)(?:#([^)]*))?\)", page.read_text())
+    inside = [(page.parent / target if target else page, anchor) for target, anchor in targets if "://" not in target]
+    assert [target for target, _ in inside if not target.exists()] == []
+    assert [(target, anchor) for target, anchor in inside if anchor and anchor not in anchors(target)] == []
 
 
 def test_every_command_and_page_is_told_of():
@@ -74,4 +79,5 @@ def test_every_command_and_page_is_told_of():
 
     assert [name for name in COMMANDS if f"`mountd {name}" not in readme] == []
     index = (ROOT / "docs/README.md").read_text()
-    assert [page.name for page in (ROOT / "docs").glob("*.md") if page.name not in index] == []
+    shown = [str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")]
+    assert [page for page in shown if f"({page})" not in index and page != "README.md"] == []

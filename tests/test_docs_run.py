@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.pages import PAGES, ROOT, typed
+from tests.servers import web_server
 
 # What cannot run here, by how it begins, and why.
 NOT_RUN = {
@@ -28,6 +29,8 @@ NOT_RUN = {
     "loginctl": "as systemctl",
     "mount -t mountd": "takes the links in /sbin; tests/systemd/test_fstab.py does it in a namespace",
     "umount": "as mount",
+    "gcloud": "there is no Google Cloud here, nor its command line",
+    "az ": "as gcloud",
     "docker": "there is no Docker here; tests/systemd/test_container.py reads its files",
     "zenml": "takes ten seconds for each command; tests/integrations/test_zenml.py does the same by way of ZenML",
     "mountd mount --zenml": "as zenml",
@@ -41,6 +44,7 @@ EXAMPLES = ("mountd doctor", "mountd explain", "mountd dashboard")
 
 COMMANDS = {str(page.relative_to(ROOT)): typed(page) for page in PAGES}
 PAGES_RUN = [page for page, found in COMMANDS.items() if any(not each.begins(*NOT_RUN) for each in found)]
+PROD = "s3://my-bucket/artifacts"
 MARK = "--- documented command "
 
 
@@ -50,22 +54,25 @@ def machine(host, request):
 
     def prepare(commands):
         text = "\n".join(each.text for each in commands)
+        has_prod = re.search(r"\bprod\b", text) and "store register prod " not in text
+        if has_prod:
+            text += f"\n{PROD}"
         host.environment |= {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "BROWSER": "true",
+            "DAV_PASSWORD": "of nobody",
             "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
         }
         for folder in ("home", "srv"):
             (host.folder / folder).mkdir()
         for scheme, fixture, make in CLOUDS:
             names = set(re.findall(rf"\b{scheme}://([\w-]+)", text))
-            if names or (scheme == "s3" and re.search(r"\bprod\b", text)):
-                server = request.getfixturevalue(fixture)
-                host.environment |= make(server, names | {"my-bucket"})
+            if names:
+                host.environment |= make(request.getfixturevalue(fixture), names)
         if "shelf://" in text:
             site = request.getfixturevalue("installed_flavor")
             host.environment["PYTHONPATH"] = f"{site}:{host.environment['PYTHONPATH']}"
-        if re.search(r"\bprod\b", text) and "store register prod " not in text:
+        if has_prod:
             _have_prod(host)
         return _stand_ins(host, text, request.getfixturevalue)
 
@@ -99,7 +106,7 @@ CLOUDS = (("s3", "s3_server", _s3), ("gs", "gcs_server", _gcs), ("abfs", "azure_
 
 def _have_prod(host):
     """Mount the store `prod`, which most pages take for granted, with the files that they name."""
-    host.run("store", "register", "prod", "--path", "s3://my-bucket/artifacts")
+    host.run("store", "register", "prod", "--path", PROD)
     host.run("mount", "prod")
     root = host.folder / "home/mountd/prod"
     for name in ("datasets/train/0", "datasets/train/1", "models/bert.pt"):
@@ -119,7 +126,18 @@ def _stand_ins(host, text, fixture):
         found["key=lab"] = f"key={fixture('s3_server').key}"
     if "https://dav.example.com" in text:
         found["https://dav.example.com"] = fixture("webdav_server").endpoint
+    if "https://data.example.com" in text:
+        found["https://data.example.com"] = fixture("web_folder")
     return found
+
+
+@pytest.fixture
+def web_folder(tmp_path):
+    """The URL of a web server with one file in a folder."""
+    (tmp_path / "sets").mkdir()
+    (tmp_path / "sets/iris.csv").write_text("5.1,3.5\n")
+    with web_server(tmp_path) as url:
+        yield url
 
 
 def replaced(text, stand_ins):
@@ -135,7 +153,7 @@ def elsewhere(command, folder):
 
 
 def run(commands, host):
-    """Type commands into one shell, until one fails, and return what each printed; the last one's code is not 0 then."""
+    """Type commands into one shell until one fails, and return what each printed, and the code of the last one."""
     script = []
     for number, each in enumerate(commands):
         endless = "timeout --preserve-status --signal=INT 5 " if each.begins(*ENDLESS) else ""
