@@ -128,10 +128,11 @@ def store(config: StoreConfig, settings: MountSettings) -> Iterator[Finding]:
     clock = _clock(flavor, config.options)
     if clock is not None:
         yield clock
-    yield from _answers(config, settings)
+    page = f"docs/flavors/{'custom' if flavor.kind == 'fsspec' else flavor.kind}.md"
+    yield from _answers(config, settings, page)
 
 
-def _answers(config: StoreConfig, settings: MountSettings) -> Iterator[Finding]:
+def _answers(config: StoreConfig, settings: MountSettings, page: str) -> Iterator[Finding]:
     async def look() -> list[str]:
         async with open_store(config, settings) as opened:
             await opened.store.check()
@@ -140,13 +141,13 @@ def _answers(config: StoreConfig, settings: MountSettings) -> Iterator[Finding]:
     try:
         found = trio.run(look)
     except (MountdError, UserError) as error:
-        yield Finding("store", "fail", str(error), f"mountd store describe {config.name}, and docs/stores.md")
+        yield Finding("store", "fail", str(error), f"mountd store describe {config.name}, and {page}")
         return
     except BaseExceptionGroup as group:
         known, other = group.split((MountdError, UserError))
         if other is not None or known is None:
             raise
-        yield Finding("store", "fail", str(known.exceptions[0]), "docs/stores.md")
+        yield Finding("store", "fail", str(known.exceptions[0]), page)
         return
     yield Finding("store", "ok", f"{config.root} answers, and the credentials are good")
     for line in found:
