@@ -37,6 +37,8 @@ NOT_RUN = {
     "python docs/examples/zenml_pipeline.py": "as zenml",
     "pytest tests/objects/test_contract.py": "tests/stores/test_flavor_package.py runs it",
 }
+# What may run here: nothing that a page shows reaches beyond the host's folder, see also `elsewhere`.
+RUN = ("mountd ", "echo ", "cat ", "ls ", "install ", "eval ", "(umask ", "python cli.py ")
 # What goes on until Ctrl-C, which comes after some seconds.
 ENDLESS = ("mountd dashboard",)
 # What prints what is so on one machine at one time only: what a page shows below it is an example.
@@ -184,7 +186,7 @@ def test_what_a_page_tells_people_to_type_works(page, machine, host):
         type(each)(replaced(each.text, stand_ins), tuple(replaced(line, stand_ins) for line in each.shown))
         for each in commands
     ]
-    assert [each.text for each in commands if elsewhere(each.text, host.folder)] == []
+    assert [each.text for each in commands if not each.begins(*RUN) or elsewhere(each.text, host.folder)] == []
     printed, code = run(commands, host)
     assert code == 0, f"{page}: {commands[len(printed) - 1].text}\nends with {code}: {printed[-1]}{host.logs()}"
     for each, output in zip(commands, printed, strict=True):
@@ -215,5 +217,5 @@ def test_only_what_is_written_down_is_not_run():
     """Each exception is needed by a page, and none covers a command of mountd by accident."""
     found = [each for commands in COMMANDS.values() for each in commands]
     assert [words for words in NOT_RUN if not any(each.begins(words) for each in found)] == []
-    assert len(PAGES_RUN) >= 5
+    assert len(PAGES_RUN) >= 10
     assert {each for each in NOT_RUN if each.startswith("mountd")} == {"mountd mount --zenml"}
