@@ -1,5 +1,6 @@
 """What the documentation tells people to type is what the commands take, and its links lead somewhere."""
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -70,6 +71,46 @@ def test_links_lead_somewhere(page):
     inside = [(page.parent / target if target else page, anchor) for target, anchor in targets if "://" not in target]
     assert [target for target, _ in inside if not target.exists()] == []
     assert [(target, anchor) for target, anchor in inside if anchor and anchor not in anchors(target)] == []
+
+
+# What other programs say, as far as pages quote it.
+OTHERS = {
+    "certificate verify failed",
+    "Could not connect",
+    "Token has been revoked",
+    "Install",
+    "to access",
+    "requires",
+}
+
+
+def quoted_messages(page):
+    """Return the messages that tables of a page say what to do about."""
+    tables = re.findall(r"^\| (?:message|what it says) .*\n\|[-|]+\n((?:\|.*\n)+)", page.read_text(), re.MULTILINE)
+    return {each for rows in tables for row in rows.splitlines() for each in re.findall("`(.+?)`", row.split(" | ")[0])}
+
+
+def constant(message):
+    """Return what does not vary in a message: it is between names in quotes, places, numbers and dots."""
+    parts = re.split(r"'[^']*'|\"[^\"]*\"|\.\.\.|/x\b|\b[xy]\b|\b\d+\b", message)
+    return [part.strip() for part in parts if len(part.strip()) > 5]
+
+
+def literals():
+    """Return the texts in mountd's code, and those between the variable parts of such."""
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "mountd").rglob("*.py")]
+    found = (node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    return {each.strip() for each in found if isinstance(each, str)}
+
+
+def test_messages_that_pages_explain_are_those_that_are_given():
+    """Whoever searches the pages for a message finds it: each is made of texts that the code has."""
+    known = literals()
+    long = [text for text in known if len(text) > 10]  # where two of them make one
+    quoted = {part for page in PAGES for message in quoted_messages(page) for part in constant(message)}
+    strange = {part for part in quoted if not any(part in text for text in known)}
+    assert {part for part in strange if not any(text in part for text in long)} == OTHERS
+    assert len(quoted) > 30
 
 
 def test_every_command_and_page_is_told_of():
