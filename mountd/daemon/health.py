@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import trio
 
 from mountd import units
+from mountd.config import environment_variable
 from mountd.daemon import mountpoint, records
 from mountd.errors import MountdError, UserError
 from mountd.objects.opening import open_store
@@ -34,6 +35,8 @@ LITTLE = 1024**3
 # Seconds between this machine's clock and the service's: S3 refuses requests beyond 15 minutes.
 SKEWED, REFUSED = 10.0, 900.0
 PATIENCE = 10.0
+# What leads a cloud's own tools, and mountd, to another service.
+_ELSEWHERE = {"s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"), "gcs": ("STORAGE_EMULATOR_HOST",)}
 
 Verdict = Literal["ok", "warn", "fail"]
 
@@ -125,10 +128,11 @@ def store(config: StoreConfig, settings: MountSettings) -> Iterator[Finding]:
     clock = _clock(flavor, config.options)
     if clock is not None:
         yield clock
-    yield from _answers(config, settings)
+    page = f"docs/flavors/{'custom' if flavor.kind == 'fsspec' else flavor.kind}.md"
+    yield from _answers(config, settings, page)
 
 
-def _answers(config: StoreConfig, settings: MountSettings) -> Iterator[Finding]:
+def _answers(config: StoreConfig, settings: MountSettings, page: str) -> Iterator[Finding]:
     async def look() -> list[str]:
         async with open_store(config, settings) as opened:
             await opened.store.check()
@@ -137,13 +141,13 @@ def _answers(config: StoreConfig, settings: MountSettings) -> Iterator[Finding]:
     try:
         found = trio.run(look)
     except (MountdError, UserError) as error:
-        yield Finding("store", "fail", str(error), f"mountd store describe {config.name}, and docs/stores.md")
+        yield Finding("store", "fail", str(error), f"mountd store describe {config.name}, and {page}")
         return
     except BaseExceptionGroup as group:
         known, other = group.split((MountdError, UserError))
         if other is not None or known is None:
             raise
-        yield Finding("store", "fail", str(known.exceptions[0]), "docs/stores.md")
+        yield Finding("store", "fail", str(known.exceptions[0]), page)
         return
     yield Finding("store", "ok", f"{config.root} answers, and the credentials are good")
     for line in found:
@@ -154,11 +158,16 @@ def _answers(config: StoreConfig, settings: MountSettings) -> Iterator[Finding]:
 
 def _clock(flavor: Flavor, options: Mapping[str, object]) -> Finding | None:
     """Compare the clock with the one of the service, which every answer of a web server tells."""
-    url = str(options.get("endpoint_url", "")) or {
-        "s3": "https://s3.amazonaws.com",
-        "gcs": "https://storage.googleapis.com",
-        "azure": f"https://{options.get('account_name', 'www')}.blob.core.windows.net",
-    }.get(flavor.kind, "")
+    named = (environment_variable(each) for each in _ELSEWHERE.get(flavor.kind, ()))
+    url = (
+        str(options.get("endpoint_url", ""))
+        or next(filter(None, named), None)
+        or {
+            "s3": "https://s3.amazonaws.com",
+            "gcs": "https://storage.googleapis.com",
+            "azure": f"https://{options.get('account_name', 'www')}.blob.core.windows.net",
+        }.get(flavor.kind, "")
+    )
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or parts.hostname is None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from mountd.errors import UserError
+from mountd.errors import EXIT_CONFIG, UserError
 from mountd.stores.flavor import Flavor, Option, Package, split_scheme
 from mountd.stores.signatures import declared_options
 
@@ -116,6 +116,10 @@ class GcsFlavor(Flavor):
         token = arguments.get("token")
         if isinstance(token, str) and token.lstrip().startswith("{"):  # the text of a key file, through a reference
             arguments["token"] = json.loads(token)
+        elif isinstance(token, str) and token.startswith(("/", "~")):
+            arguments["token"] = os.path.expanduser(token)
+            if not os.path.exists(arguments["token"]):  # gcsfs would take the path for a token
+                raise UserError(f"option token: there is no file {token}", EXIT_CONFIG)
         return arguments
 
 

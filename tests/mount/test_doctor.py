@@ -107,12 +107,15 @@ def yesterday():
     thread.join()
 
 
-def test_a_clock_that_is_wrong_is_found_before_requests_are_refused(yesterday):
-    """The service says what time it is."""
+@pytest.mark.parametrize("variable", [None, "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_a_clock_that_is_wrong_is_found_before_requests_are_refused(yesterday, monkeypatch, variable):
+    """The service says what time it is: the one that an option names, or the variable that leads AWS' tools there."""
     from mountd.daemon.health import _clock
     from mountd.stores.catalogue import FlavorCatalogue
 
-    found = _clock(FlavorCatalogue().get("s3"), {"endpoint_url": yesterday})
+    if variable:
+        monkeypatch.setenv(variable, yesterday)
+    found = _clock(FlavorCatalogue().get("s3"), {} if variable else {"endpoint_url": yesterday})
     assert found is not None
     assert (found.verdict, found.mend) == ("fail", "timedatectl set-ntp true")
 

@@ -48,7 +48,7 @@ def outside(request, bucket, prefix):
 
 
 def test_a_prefix_is_mounted_with_rights_to_it_alone(host, s3_server):
-    """The policy in docs/stores.md is enough for all that a mount does, which asks for nothing else. [prefix-alone]"""
+    """The policy of docs/flavors/s3.md is enough for all that a mount does; no more is asked. [prefix-alone]"""
     store = Limited(s3_server)
     with proxied(s3_server.endpoint) as proxy:
         store.options |= {"endpoint_url": proxy.endpoint}

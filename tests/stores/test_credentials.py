@@ -94,6 +94,17 @@ def test_a_gcs_token_that_is_a_mode_or_a_file_is_no_secret(literal):
     assert parse_options(FlavorCatalogue().get("gcs"), "gs://b", {"token": literal}) == {"token": literal}
 
 
+def test_a_key_file_of_gcs_is_found_in_the_home_folder_and_has_to_be_there(monkeypatch, tmp_path):
+    """gcsfs knows no `~`, and takes the path of a file that is missing for a token."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    flavor, asked = FlavorCatalogue().get("gcs"), {"token": "~/service.json"}
+    with pytest.raises(UserError, match=r"there is no file ~/service\.json") as caught:
+        flavor.arguments("gs://b", asked)
+    assert caught.value.exit_code == EXIT_CONFIG
+    (tmp_path / "service.json").write_text("{}")
+    assert flavor.arguments("gs://b", asked) == {"token": f"{tmp_path}/service.json"}
+
+
 def test_hand_written_secrets_are_masked_where_stores_are_shown():
     """References stay readable; literals do not, at any depth, nor passwords inside URLs."""
     shown = credentials.masked(
