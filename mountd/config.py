@@ -149,6 +149,7 @@ class MountSettings:
     write_back: bool = _setting(False, units.parse_bool, "close() returns once the change is safe on local disk")
     write_back_limit: int = _setting(10 * GiB, units.parse_size, "bytes not stored yet that slow writers down")
     on_conflict: str = _setting("keep-both", units.parse_on_conflict, "what to do about changes of others")
+    exclusive: str = _setting("store", units.parse_exclusive, "who decides O_EXCL; the machine alone is a request less")
     debug: bool = _setting(False, units.parse_bool, "log every request")
 
     @classmethod

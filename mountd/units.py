@@ -19,6 +19,7 @@ _ID_MAX = (1 << 32) - 2  # the largest number of 32 bits means "nobody" to Linux
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 ON_CONFLICT = ("keep-both", "fail", "overwrite")
+EXCLUSIVE = ("store", "machine")
 
 
 def parse_size(value: object) -> int:
@@ -77,8 +78,17 @@ def parse_bool(value: object) -> bool:
 
 def parse_on_conflict(value: object) -> str:
     """Return one of the ways to deal with an object that somebody else has changed."""
-    if value not in ON_CONFLICT:
-        raise ValueError(f"{value!r} is none of {', '.join(ON_CONFLICT)}")
+    return _one_of(ON_CONFLICT, value)
+
+
+def parse_exclusive(value: object) -> str:
+    """Return who decides which of several programs creates a file exclusively."""
+    return _one_of(EXCLUSIVE, value)
+
+
+def _one_of(known: tuple[str, ...], value: object) -> str:
+    if value not in known:
+        raise ValueError(f"{value!r} is none of {', '.join(known)}")
     return str(value)
 
 

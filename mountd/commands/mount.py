@@ -50,6 +50,9 @@ PENDING_SHOWN = 20
 @click.option("--write-back-limit", metavar="SIZE", help="Bytes not yet stored that slow writers down (10GiB).")
 @click.option("--drain-timeout", metavar="SECONDS", help="How long unmounting waits for pending writes (60).")
 @click.option("--on-conflict", type=click.Choice(units.ON_CONFLICT), help="When somebody else changed the object.")
+@click.option(
+    "--exclusive", type=click.Choice(units.EXCLUSIVE), help="Who decides O_EXCL: among all machines, or here."
+)
 @click.option("--debug", is_flag=True, default=None, help="Log every request.")
 def mount(
     store: str | None, mount_point: Path | None, zenml: bool, foreground: bool, if_needed: bool, **chosen: Any

@@ -45,11 +45,18 @@ ATTEMPTS = 5
 
 
 class Changes:
-    """Creates and removes what names lead to."""
+    """Creates and removes what names lead to. `asks_first`: the store decides who creates a file exclusively."""
 
     def __init__(
-        self, store: ObjectStore, namespace: Namespace, files: Files, *, native: NativeFolder | None = None
+        self,
+        store: ObjectStore,
+        namespace: Namespace,
+        files: Files,
+        *,
+        native: NativeFolder | None = None,
+        asks_first: bool = True,
     ) -> None:
+        self._asks_first = asks_first and not store.capabilities.deferred
         self._native = native
         self._store = store
         self._namespace = namespace
@@ -61,8 +68,8 @@ class Changes:
     ) -> tuple[File, int]:
         """Open the file `name`, made when there is none, and return it with a handle.
 
-        With O_EXCL the store itself decides who is first, so that lock files work between machines. Otherwise the store
-        learns of the file when it is closed. Raises AlreadyExists, IsADirectory.
+        With O_EXCL the store itself decides who is first, so that lock files work between machines, unless the mount
+        was told otherwise. Else the store learns of the file when it is closed. Raises AlreadyExists, IsADirectory.
         """
         self.require_possible(directory, name)
         async with self.working_in(directory):
@@ -70,7 +77,7 @@ class Changes:
             if node is not None:
                 return await self._open_existing(node, flags)
             info = None
-            if flags & os.O_EXCL and not self._store.capabilities.deferred:
+            if flags & os.O_EXCL and self._asks_first:
                 info = await self._put_new(directory, name, b"")
             node = self._namespace.nodes.file(directory, name, info)
             self._own(node, directory, mode=mode, uid=uid, gid=gid)

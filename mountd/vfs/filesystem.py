@@ -157,7 +157,9 @@ class FileSystem:
             on_conflict=settings.on_conflict,
         )
         self.metadata = Metadata(self.keeper, deferral, xattrs=settings.xattrs, root=root, in_place=native is not None)
-        self.changes = Changes(store, self.namespace, self.files, native=native)
+        self.changes = Changes(
+            store, self.namespace, self.files, native=native, asks_first=settings.exclusive == "store"
+        )
         self.renames = Renames(store, self.namespace, self.files, changes=self.changes, journal=journal)
         self.directories = Directories(self.namespace)
         self._warmer = Warmer(self.namespace, self.directories, self.files.fetcher, cache, content=self.files.content)

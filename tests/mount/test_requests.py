@@ -1,10 +1,13 @@
 """What is asked of the store, and what is not: requests cost money and round trips."""
 
+import errno
 import os
 import shutil
 import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 MiB = 1024 * 1024
 
@@ -86,6 +89,15 @@ def test_copying_a_directory_asks_for_what_it_copies(host, s3_store):
     with mount.counting() as requests:
         subprocess.run(["cp", "-r", mount / "d", mount / "e"], check=True)
     assert requests == {"list_page": 2, "read_range": 20, "put": 1 + 20 * 2}
+
+
+def test_copying_costs_one_put_for_each_file_where_the_machine_decides(host, s3_store):
+    """[excl-machine]"""
+    fill(s3_store, "d/", 20)
+    mount = host.mount(s3_store, "--freshness", "60", "--exclusive", "machine")
+    with mount.counting() as requests:
+        subprocess.run(["cp", "-r", mount / "d", mount / "e"], check=True)
+    assert requests == {"list_page": 2, "read_range": 20, "put": 1 + 20}
 
 
 def test_a_directory_is_renamed_by_one_copy_for_each_object(host, s3_store):
@@ -175,3 +187,22 @@ def test_a_directory_of_many_objects_is_renamed_in_few_deletions(host, s3_store)
     assert requests["delete_many"] <= 3  # and one for the sidecar, which is the last to go
     found = [key for key in s3_store.keys() if "/.mountd-" not in key]
     assert found == [f"new/f{n:04}" for n in range(1100)]
+
+
+def test_where_the_machine_decides_two_machines_have_a_conflict(make_host, s3_store):
+    """Each of them has one winner; of the two winners the second to close is told, and loses nothing. [excl-machine]"""
+    one, two = [make_host().mount(s3_store, "--exclusive", "machine") for _ in range(2)]
+    files = [os.open(mount / "lock", os.O_CREAT | os.O_EXCL | os.O_WRONLY) for mount in (one, two)]
+    with pytest.raises(FileExistsError):
+        os.open(one / "lock", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    assert s3_store.keys() == []
+    for number, file in enumerate(files):
+        os.write(file, b"%d" % number)
+    os.close(files[0])
+    with pytest.raises(OSError) as told:
+        os.close(files[1])
+    assert told.value.errno == errno.ESTALE
+    mine, theirs = sorted(s3_store.keys())
+    assert mine == "lock"
+    assert theirs.startswith("lock.conflict-")
+    assert (s3_store.get(mine), s3_store.get(theirs)) == (b"0", b"1")
