@@ -80,7 +80,8 @@ def mount(
     if foreground:
         return _serve(config, target, settings)
     shared.forget(Folders.of_this_user().runtime / f"{config.state_name}.users")
-    record = launch.start(config, target, settings)
+    with waiting.progress(f"Mounting {target}") as show:
+        record = launch.start(config, target, settings, progress=show)
     _welcome(record)
     state = client.ask(record, "status")
     for line in [*state["recovered"], *state["weaknesses"]]:
