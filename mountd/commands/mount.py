@@ -15,6 +15,7 @@ from mountd.config import Folders, ServiceManager
 from mountd.daemon import client, launch, mountpoint, records, shared
 from mountd.errors import EXIT_BUSY, UserError
 from mountd.mounts import mount_at, mount_of, running_mounts, to_sync
+from mountd.redaction import without_secrets
 from mountd.stores.registry import Registry
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def mount(
     if foreground:
         return _serve(config, target, settings)
     shared.forget(Folders.of_this_user().runtime / f"{config.state_name}.users")
-    record = launch.start(config, target, settings)
+    with waiting.progress(f"Mounting {target}") as show:
+        record = launch.start(config, target, settings, progress=show)
     _welcome(record)
     state = client.ask(record, "status")
     for line in [*state["recovered"], *state["weaknesses"]]:
@@ -194,12 +196,45 @@ def status(as_json: bool, prometheus: bool) -> None:
 @click.command(short_help="Wait until everything written is in the store.")
 @click.argument("path", required=False, type=click.Path())
 @click.option("--timeout", metavar="SECONDS", default="inf", help="How long to wait (for ever).")
-def sync(path: str | None, timeout: str) -> None:
-    """Return when everything below PATH, or on every mount, is in the store; fails where it cannot be."""
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def sync(path: str | None, timeout: str, as_json: bool) -> int:
+    """Return when everything below PATH, or on every mount, is in the store; fails where it cannot be.
+
+    With --json, what failed is in the answer and not on standard error; the exit code is the same.
+    """
     seconds = _seconds(timeout)
+    failures = []
+    results = []
     for record, below in to_sync(path):
+        failure = _store(record, below, seconds)
+        results.append(_stored(record, below, failure))
+        failures += [failure] if failure is not None else []
+    if as_json:
+        print_json(results)
+    elif failures:
+        raise UserError("; ".join(map(str, failures)), failures[0].exit_code)
+    return failures[0].exit_code if failures else 0
+
+
+def _store(record: MountRecord, below: str, seconds: float) -> UserError | None:
+    """Wait until one mount has stored what is there; return why it could not, and the others are asked all the same."""
+    try:
         with waiting.progress(f"Storing {record.mount_point / below}") as show:
             client.ask(record, "sync", path=below, timeout=seconds, progress=show)
+    except UserError as failure:
+        return failure
+    return None
+
+
+def _stored(record: MountRecord, below: str, failure: UserError | None) -> dict[str, Any]:
+    return {
+        "store": record.store,
+        "root": record.root,
+        "mount_point": str(record.mount_point),
+        "path": str(record.mount_point / below),
+        "stored": failure is None,
+        "error": without_secrets(str(failure)) if failure is not None else None,
+    }
 
 
 def _chosen(store: str | None, *, required: bool) -> Sequence[MountRecord]:

@@ -21,7 +21,7 @@ def progress(title: str) -> Iterator[Callable[[Any], None]]:
 
     console = Console(stderr=True)
     with Progress(
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), console=console, transient=True
+        TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), console=console, transient=True
     ) as bar:
         task = bar.add_task(title, total=None)
         most = 0

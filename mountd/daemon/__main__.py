@@ -1,17 +1,19 @@
 """The background process of one mount: `python -m mountd.daemon`, started by `launch`, told what to do on standard
 input.
 
-It reports once, as a line of JSON on the descriptor given as its only argument: the mount's record, or why there is
-none.
+It reports on the descriptor given as its only argument, in lines of JSON: any number of times how much is left of what
+an earlier daemon has left half done, and then once, the mount's record, or why there is none.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import select
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mountd.daemon import logs, service
 from mountd.daemon.order import MountOrder
@@ -40,8 +42,17 @@ def main() -> int:
         os.write(report, json.dumps({"ready": record.to_json()}).encode())
         os.close(report)
 
+    def progress(left: Any) -> None:
+        line = json.dumps({"progress": left}).encode() + b"\n"
+        if len(line) > select.PIPE_BUF:  # what is not longer is written whole, or not at all
+            return
+        os.set_blocking(report, False)
+        with contextlib.suppress(OSError):  # whoever waits has been stopped, or has gone
+            os.write(report, line)
+        os.set_blocking(report, True)
+
     try:
-        service.run(order, ready)
+        service.run(order, ready, progress=progress)
     except Exception as exc:
         message, code = _told(exc)
         log.log(logging.ERROR, "%s", message, exc_info=code is None)

@@ -19,6 +19,7 @@ from mountd import units
 from mountd.config import environment_variable
 from mountd.daemon import mountpoint, records
 from mountd.errors import MountdError, UserError
+from mountd.fuse import readahead
 from mountd.objects.opening import open_store
 from mountd.objects.promises import weaknesses
 from mountd.stores.catalogue import FlavorCatalogue
@@ -57,7 +58,7 @@ def machine(folders: Folders, settings: MountSettings) -> Iterator[Finding]:
     yield _fusermount()
     yield _others(settings)
     yield _disk(folders.state, settings.cache_size)
-    yield from _dead()
+    yield from _mounts()
 
 
 def _fuse() -> Finding:
@@ -104,7 +105,7 @@ def _disk(folder: Path, wanted: int) -> Finding:
     return Finding("disk", "ok", detail)
 
 
-def _dead() -> Iterator[Finding]:
+def _mounts() -> Iterator[Finding]:
     try:
         dead, alive = records.dead_mounts(), records.active_mounts()
     except UserError as error:
@@ -115,6 +116,24 @@ def _dead() -> Iterator[Finding]:
             "mounts", "warn", f"the daemon of {record.mount_point} was killed", f"mountd unmount {record.mount_point}"
         )
     yield Finding("mounts", "ok", f"{len(alive)} mounted")
+    settings = readahead.settings()
+    for record in alive:
+        setting = settings.get(str(record.mount_point))
+        if setting is not None:
+            yield from _read_ahead(record.mount_point, setting)
+
+
+def _read_ahead(mount_point: Path, setting: Path) -> Iterator[Finding]:
+    """Look at what root's mounts set by themselves."""
+    try:
+        size = int(setting.read_text())
+    except (OSError, ValueError):  # no /sys in this container, say
+        return
+    if size >= readahead.WANTED_KB:
+        yield Finding("read_ahead", "ok", f"{mount_point}: {size} KiB")
+        return
+    detail = f"{mount_point}: {size} KiB, so that large files are read in many small pieces"
+    yield Finding("read_ahead", "warn", detail, f"as root, after each mount: echo {readahead.WANTED_KB} > {setting}")
 
 
 def store(config: StoreConfig, settings: MountSettings) -> Iterator[Finding]:

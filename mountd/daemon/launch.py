@@ -27,8 +27,16 @@ if TYPE_CHECKING:
 LAST_STEPS = 30.0
 
 
-def start(store: StoreConfig, mount_point: Path, settings: MountSettings) -> MountRecord:
+def start(
+    store: StoreConfig,
+    mount_point: Path,
+    settings: MountSettings,
+    *,
+    progress: Callable[[Any], None] = lambda _: None,
+) -> MountRecord:
     """Mount a store in a process of its own and return once the mount can be used.
+
+    What an earlier daemon has left half done is finished first; `progress` hears how much is left of that.
 
     Raises UserError with the daemon's reason when it cannot be mounted; then nothing is left running.
     """
@@ -42,10 +50,13 @@ def start(store: StoreConfig, mount_point: Path, settings: MountSettings) -> Mou
         finally:
             os.close(writing)
         process.wait()  # it only starts the daemon, which then belongs to nobody
-        said = report.read()
-    if not said:
+        answer = {}
+        for line in report:  # to the end: where there is an error, nothing is left running then
+            answer = json.loads(line)
+            if "progress" in answer:
+                progress(answer["progress"])
+    if "error" not in answer and "ready" not in answer:
         raise UserError(f"the daemon has died; its log: {order.data / 'mountd.log'}", EXIT_FAILURE)
-    answer = json.loads(said)
     if "error" in answer:
         raise UserError(answer["error"], answer["exit_code"])
     return MountRecord.from_json(answer["ready"])

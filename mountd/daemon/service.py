@@ -52,6 +52,8 @@ _ALSO_METRICS = (
     *("store", "root", "mount_point", "pid", "uptime", "cache", "write_back", "handles", "nodes", "names", "errors"),
     *("pending_changes", "pending_bytes"),
 )
+# What starts a unit is asked for so many seconds more each time something was done of what an earlier daemon has left.
+STARTING = 120.0
 # Answers that are being sent when the mount is gone get this many seconds.
 LAST_WORDS = 5.0
 # What is being stored at the end is waited for as many seconds before it is said what is left.
@@ -60,10 +62,17 @@ KEEPING = 1.0
 LAST_CALLS = 1.0
 
 
-def run(order: MountOrder, ready: Callable[[MountRecord], None], *, manager: ServiceManager | None = None) -> None:
+def run(
+    order: MountOrder,
+    ready: Callable[[MountRecord], None],
+    *,
+    manager: ServiceManager | None = None,
+    progress: Callable[[Any], None] = lambda _: None,
+) -> None:
     """Mount and serve until somebody unmounts; `ready` is called once the mount can be used.
 
-    `manager`: is told, too, and kept informed.
+    `manager`: is told, too, and kept informed. `progress` hears before that how much is left of what an earlier daemon
+    has left half done.
 
     Raises UserError or MountdError when it cannot be mounted; then nothing is left behind.
     """
@@ -76,7 +85,7 @@ def run(order: MountOrder, ready: Callable[[MountRecord], None], *, manager: Ser
     with lock.held(order.data):
         mountpoint.prepare(order.mount_point)
         try:
-            trio.run(_serve, order, ready, Notifier(manager))
+            trio.run(_serve, order, ready, Notifier(manager), progress)
         except BaseExceptionGroup as group:
             raise _cause(group) from group
 
@@ -89,7 +98,16 @@ def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return inner
 
 
-async def _serve(order: MountOrder, ready: Callable[[MountRecord], None], notifier: Notifier) -> None:
+async def _serve(
+    order: MountOrder, ready: Callable[[MountRecord], None], notifier: Notifier, progress: Callable[[Any], None]
+) -> None:
+    def tell(left: dict[str, Any]) -> None:
+        progress(left)
+        notifier.tell(
+            STATUS=f"{order.store.root}: {left['files']} files left: {left['waiting_for'][0]}",
+            EXTEND_TIMEOUT_USEC=str(int(STARTING * 1e6)),
+        )
+
     failures = FailureLog()
     async with open_store(order.store, order.settings, data=order.data, report=failures.add) as opened:
         await opened.store.check()
@@ -105,6 +123,7 @@ async def _serve(order: MountOrder, ready: Callable[[MountRecord], None], notifi
             root=order.store.root,
             failures=failures,
             native=opened.native,
+            tell=tell,
         ) as fs:
             await Service(order, settings, opened, fs, notifier).run(ready)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from typing import TYPE_CHECKING
 
 import pyfuse3
 import trio
 
 from mountd.errors import Unavailable
+from mountd.fuse import readahead
 from mountd.fuse.operations import Operations
 
 if TYPE_CHECKING:
@@ -24,9 +24,6 @@ log = logging.getLogger(__name__)
 
 # Requests served at a time. Each costs a buffer of 1 MiB once it has been used, and most of them only wait.
 MAX_TASKS = 64
-
-# The default of 128 KiB makes a sequential reader pay a round trip through the daemon for each of them.
-READ_AHEAD_KB = 1024
 
 
 async def serve(
@@ -80,22 +77,11 @@ def _escaped(name: str) -> str:
 
 async def _tune(mount_point: Path) -> None:
     """Ask for larger reads where this process may (root); without the right, reads are smaller and nothing else."""
-    # The mount's own attributes must not be asked for here: nobody answers yet. The device number is in mountinfo.
-    device = _device(mount_point)
-    setting = trio.Path(f"/sys/class/bdi/{device}/read_ahead_kb")
+    setting = readahead.settings().get(str(mount_point))
+    if setting is None:
+        return
     with contextlib.suppress(OSError):
         # The kernel puts its own value back when it handles the answer to INIT, shortly after the mount.
         for _ in range(20):
-            await setting.write_text(str(READ_AHEAD_KB))
+            await trio.Path(setting).write_text(str(readahead.WANTED_KB))
             await trio.sleep(0.05)
-
-
-def _device(mount_point: Path) -> str | None:
-    wanted = os.fsencode(os.path.abspath(mount_point))
-    device = None
-    with open("/proc/self/mountinfo", "rb") as mounts:
-        for line in mounts:
-            fields = line.split()
-            if fields[4].replace(b"\\040", b" ") == wanted:
-                device = fields[2].decode()  # the last one: mounts can be stacked
-    return device

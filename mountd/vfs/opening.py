@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -20,7 +20,7 @@ from mountd.writeback.deferral import Deferral, build
 from mountd.writeback.journal import Journal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from mountd.config import MountSettings
@@ -42,12 +42,13 @@ async def open_filesystem(
     root: str,
     failures: FailureLog | None = None,
     native: NativeFolder | None = None,
+    tell: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> AsyncIterator[FileSystem]:
     """Open a store as a file system whose local state lies in `data`, a folder of its own per store.
 
     `root` names the store in logs; `native` is the folder behind it where that keeps attributes by itself. What an
-    earlier daemon left half done is finished first, unless nothing may be changed. Raises Corrupt when the
-    journal is damaged, and errors of the store.
+    earlier daemon left half done is finished first, unless nothing may be changed, and `tell` hears how much of it is
+    left. Raises Corrupt when the journal is damaged, and errors of the store.
     """
     store = PlausibleStore(store)
     os.makedirs(data, mode=0o700, exist_ok=True)
@@ -72,7 +73,7 @@ async def open_filesystem(
                 store = deferral.store
                 if not settings.read_only:
                     nursery.start_soon(deferral.drainer.run)
-            recovered = await _recover(store, journal, deferral, read_only=settings.read_only)
+            recovered = await _recover(store, journal, deferral, read_only=settings.read_only, tell=tell)
             for line in recovered:
                 log.info("%s: %s", root, line)
             fs = FileSystem(
@@ -108,7 +109,12 @@ async def open_filesystem(
 
 
 async def _recover(
-    store: ObjectStore, journal: Journal, deferral: Deferral | None, *, read_only: bool
+    store: ObjectStore,
+    journal: Journal,
+    deferral: Deferral | None,
+    *,
+    read_only: bool,
+    tell: Callable[[dict[str, Any]], None],
 ) -> Sequence[str]:
     """Take up what an earlier daemon left; return a line about each."""
     found = []
@@ -116,4 +122,4 @@ async def _recover(
         number, size = deferral.backlog.recovered, format_size(deferral.backlog.pending.bytes)
         when = "once the store is mounted for writing" if read_only else "now"
         found.append(f"{number} changes ({size}) that were acknowledged and did not reach the store go there {when}")
-    return found if read_only else [*found, *await finish(store, journal)]
+    return found if read_only else [*found, *await finish(store, journal, tell)]

@@ -6,10 +6,11 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
-from tests.kits import Bucket
+from tests.kits import Bucket, LocalFolder
 
 
 def register(host, bucket, name="prod", **changed):
@@ -130,3 +131,42 @@ def test_a_machine_without_fuse_is_told_what_is_missing(host):
     kernel = next(each for each in json.loads(done.stdout) if each["name"] == "kernel")
     assert (done.returncode, kernel["verdict"]) == (1, "fail")
     assert "modprobe fuse" in kernel["mend"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the setting is root's")
+def test_small_reads_ahead_are_found_and_mended_as_it_says(host, s3_server):
+    """As of mounts by others than root, whose daemons may not change it. What is to be typed helps."""
+    mount = host.mount(Bucket(s3_server), name="prod")
+    setting = f"/sys/class/bdi/{device(mount.path)}/read_ahead_kb"
+    found = []
+    # The daemon, which is root's here, goes on setting it for a moment.
+    for _ in range(50):
+        Path(setting).write_text("128")
+        (found,) = examine(host)[0]["read_ahead"]
+        if found["verdict"] == "warn":
+            break
+    assert found["detail"].startswith(f"{mount.path}: 128 KiB")
+    command = found["mend"].partition(": ")[2]
+    assert command == f"echo 1024 > {setting}"
+    subprocess.run(["sh", "-ec", command], check=True)
+    found, code = examine(host)
+    assert (verdicts(found)["read_ahead"], code) == (["ok"], 0)
+    assert found["read_ahead"][0]["detail"] == f"{mount.path}: 1024 KiB"
+
+
+def device(path):
+    """Return the number of the device that is mounted at `path`, as /sys has it."""
+    number = os.stat(path).st_dev
+    return f"{os.major(number)}:{os.minor(number)}"
+
+
+def test_roots_mounts_read_ahead_by_themselves(host, tmp_path):
+    """A mount point with a space in its name is one like others."""
+    host.run("mount", str(LocalFolder(tmp_path / "store").folder), host.folder / "a b")
+    wanted = "ok" if os.geteuid() == 0 else "warn"
+    for _ in range(50):  # the kernel may just have put its own value back, see mountd.fuse.session
+        (found,) = examine(host)[0]["read_ahead"]
+        if found["verdict"] == wanted:
+            break
+    assert found["detail"].startswith(f"{host.folder / 'a b'}: ")
+    assert found["verdict"] == wanted
