@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
-from mountd.errors import UserError
+from mountd.config import environment_variable
+from mountd.errors import EXIT_CONFIG, UserError
 from mountd.stores.flavor import Flavor, Option, Package, split_scheme
 from mountd.stores.signatures import declared_options
 
@@ -134,6 +136,16 @@ _AZURE = (
     Option("account_host", "host of the service, for sovereign clouds and emulators"),
 )
 
+# What names the account, and the variables that adlfs reads instead.
+_ACCOUNT = {"account_name": "AZURE_STORAGE_ACCOUNT_NAME", "connection_string": "AZURE_STORAGE_CONNECTION_STRING"}
+
+
+def account_in(root: str) -> str | None:
+    """Return the storage account that a root like `abfs://container@account.dfs.core.windows.net` names, if it does."""
+    host = split_scheme(root)[1].partition("/")[0].rpartition("@")[2]
+    match = re.fullmatch(r"(.+)\.(?:dfs|blob)\.core\.windows\.net", host)
+    return match[1] if match else None
+
 
 class AzureFlavor(Flavor):
     """Azure Blob Storage and Data Lake Storage."""
@@ -147,6 +159,28 @@ class AzureFlavor(Flavor):
 
     def options(self, root: str | None = None) -> Sequence[Option]:
         return declared_options("adlfs", "AzureBlobFileSystem", known=self.known)
+
+    def arguments(self, root: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options, the account once only: adlfs reads it in the root as well, and refuses it twice.
+
+        Raises UserError where there is none, or there are two.
+        """
+        arguments = dict(options)
+        named = account_in(root)
+        given = arguments.pop("account_name", None) if named else None
+        if given not in (None, named):
+            raise UserError(
+                f"{root} is in the account {named!r}, but the option account_name is {given!r}: unset it, or change "
+                "the path",
+                EXIT_CONFIG,
+            )
+        if not named and not any(arguments.get(name) or environment_variable(_ACCOUNT[name]) for name in _ACCOUNT):
+            raise UserError(
+                f"{root} does not say in which storage account it is: give the store the option account_name or "
+                f"connection_string, or set {' or '.join(_ACCOUNT.values())}",
+                EXIT_CONFIG,
+            )
+        return arguments
 
 
 class FsspecFlavor(Flavor):
