@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mountd.config import environment_variable
 from mountd.errors import EXIT_CONFIG, UserError
+from mountd.stores.credentials import is_reference
 from mountd.stores.flavor import Flavor, Option, Package, split_scheme
 from mountd.stores.signatures import declared_options
 
@@ -160,21 +161,26 @@ class AzureFlavor(Flavor):
     def options(self, root: str | None = None) -> Sequence[Option]:
         return declared_options("adlfs", "AzureBlobFileSystem", known=self.known)
 
+    def misfit(self, root: str, options: Mapping[str, Any]) -> str | None:
+        named, given = account_in(root), options.get("account_name")
+        if not named or given in (None, named) or is_reference(given):
+            return None
+        return (
+            f"{root} is in the account {named!r}, but the option account_name is {given!r}: leave it out, or change "
+            "the path"
+        )
+
     def arguments(self, root: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options, the account once only: adlfs reads it in the root as well, and refuses it twice.
 
         Raises UserError where there is none, or there are two.
         """
+        if complaint := self.misfit(root, options):
+            raise UserError(complaint, EXIT_CONFIG)
         arguments = dict(options)
-        named = account_in(root)
-        given = arguments.pop("account_name", None) if named else None
-        if given not in (None, named):
-            raise UserError(
-                f"{root} is in the account {named!r}, but the option account_name is {given!r}: unset it, or change "
-                "the path",
-                EXIT_CONFIG,
-            )
-        if not named and not any(arguments.get(name) or environment_variable(_ACCOUNT[name]) for name in _ACCOUNT):
+        if account_in(root):
+            arguments.pop("account_name", None)
+        elif not any(arguments.get(name) or environment_variable(_ACCOUNT[name]) for name in _ACCOUNT):
             raise UserError(
                 f"{root} does not say in which storage account it is: give the store the option account_name or "
                 f"connection_string, or set {' or '.join(_ACCOUNT.values())}",

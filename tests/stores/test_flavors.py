@@ -94,7 +94,7 @@ def test_a_storage_account_is_named_once(catalogue, monkeypatch):
     ):
         opened = azure.filesystem(root, options | {"account_key": "aGk="})
         assert (opened.account_name, opened.service_client.account_name) == ("acc", "acc")
-    with pytest.raises(UserError, match=r"in the account 'acc', but the option account_name is 'other': unset it"):
+    with pytest.raises(UserError, match=r"in the account 'acc', but the option account_name is 'other': leave it out"):
         azure.filesystem("abfs://c@acc.dfs.core.windows.net/x", {"account_name": "other"})
     with pytest.raises(UserError, match="give the store the option account_name or connection_string"):
         azure.filesystem("az://c/x", {"account_key": "aGk="})
