@@ -56,7 +56,7 @@ class Folders:
             config=_config_folder(),
             state=platformdirs.user_state_path("mountd"),
             data=platformdirs.user_data_path("mountd"),
-            runtime=_runtime_folder(),
+            runtime=runtime_folder(),
             home=Path("~").expanduser(),
         )
 
@@ -82,7 +82,8 @@ def _config_folder() -> Path:
     return platformdirs.user_config_path("mountd")
 
 
-def _runtime_folder() -> Path:
+def runtime_folder() -> Path:
+    """Return the folder of this user's control sockets."""
     # Not platformdirs: it warns, and falls back to another folder, depending on the mode of XDG_RUNTIME_DIR, so two
     # calls could look for the same socket in two places. Here the folder of our own is checked instead
     # (`mountd.private`).

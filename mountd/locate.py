@@ -6,6 +6,7 @@ Percent signs, spaces and everything else that a key may hold are taken literall
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ class Root:
     components: tuple[str, ...]
 
     @classmethod
+    @functools.lru_cache(maxsize=256)  # roots are asked for again and again, and a URI twice on its way to a path
     def parse(cls, uri: str) -> Root:
         """Take a URI or an absolute path apart. One trailing slash, the sign of a folder, is allowed.
 

@@ -65,7 +65,7 @@ def place_of(path: PathLike) -> Place:
 def _mounted(uri: str) -> Place:
     try:
         holder = mounts.holder_of(uri, mounts.running_mounts())
-        if not os.path.ismount(holder.mount_point):  # else files would land on the disk below
+        if not _is_mounted(str(holder.mount_point)):  # else files would land on the disk below
             raise NotMounted(f"{holder.root} is not at {holder.mount_point} any more; run: mountd mount {holder.store}")
         return Place(str(locate.to_path(holder.root, holder.mount_point, uri)), holder)
     except UserError:
@@ -73,6 +73,14 @@ def _mounted(uri: str) -> Place:
         if local == uri or not local.startswith("/"):
             raise
         return Place(_inside(local), None)  # in no mounted store, and a local path all the same
+
+
+def _is_mounted(point: str) -> bool:
+    """Tell what `os.path.ismount` does of a folder, which resolves every component above it for that."""
+    try:
+        return os.lstat(point).st_dev != os.stat(os.path.dirname(point)).st_dev
+    except OSError:
+        return False
 
 
 def _inside(path: str) -> str:

@@ -53,7 +53,7 @@ def require_private(path: Path) -> None:
         )
 
 
-def open_private(path: Path, flags: int) -> int:
+def open_private(path: str | Path, flags: int) -> int:
     """Return a descriptor of a regular file that only this user can read, made with O_CREAT, and never a link.
 
     Raises OSError; UserError (EXIT_CONFIG) where it is a link, somebody else's, or another file under a second name.
@@ -61,7 +61,7 @@ def open_private(path: Path, flags: int) -> int:
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
     except OSError as error:
-        if path.is_symlink():
+        if os.path.islink(path):
             raise UserError(f"{path} is a link; remove it", EXIT_CONFIG) from error
         raise
     try:

@@ -316,13 +316,14 @@ class AzureServer(Server):
 
 
 @contextlib.contextmanager
-def azurite():
-    """Run an Azurite and yield an `AzureServer`."""
+def azurite(certificate=None):
+    """Run an Azurite and yield an `AzureServer`: over TLS with a file that holds a certificate and its key."""
     installed = Path(sysconfig.get_path("scripts")).parent / "npm" / "node_modules" / ".bin" / "azurite-blob"
     (port,) = _free_ports(1)
     options = ("--blobHost", "127.0.0.1", "--blobPort", port, "--silent", "--skipApiVersionCheck", "--disableTelemetry")
-    with _running([installed, *options, "--inMemoryPersistence"]) as process:
-        server = AzureServer(f"http://127.0.0.1:{port}", process)
+    tls = ("--cert", certificate, "--key", certificate) if certificate else ()
+    with _running([installed, *options, *tls, "--inMemoryPersistence"]) as process:
+        server = AzureServer(f"{'https' if tls else 'http'}://127.0.0.1:{port}", process)
         _wait_for(lambda: socket.create_connection(("127.0.0.1", port), 1).close(), process)
         yield server
 

@@ -160,9 +160,10 @@ def set_active(name: str) -> None:
 def import_zenml() -> None:
     """Register the artifact stores of ZenML, those of flavors that mountd does not know left out.
 
-    ZenML has to be installed beside mountd, and connected to its server where it has one. Paths and options are taken
-    over; secrets are not: each is named with the command that gives a reference to it. A store whose root is registered
-    already stays as it is; one whose name is taken by another is called zenml-NAME.
+    ZenML has to be installed beside mountd, and connected to its server where it has one. Paths, options and the names
+    of accounts are taken over; secrets are not: each is named with the command that gives a reference to it. A store
+    whose root is registered already stays as it is; one whose name is taken by another is called zenml-NAME. What
+    cannot be taken over is refused in a line each, with what to do.
     """
     from mountd.commands import zenml
 

@@ -8,6 +8,7 @@ import click
 
 from mountd import locate
 from mountd.errors import EXIT_FAILURE, UserError
+from mountd.stores.credentials import is_reference
 
 if TYPE_CHECKING:
     from mountd.integrations.zenml_stores import ZenMLStore
@@ -22,7 +23,7 @@ def import_all(registry: Registry) -> None:
     """
     from mountd.integrations.zenml_stores import all_stores  # ZenML is slow to import
 
-    found = list(all_stores())
+    found = all_stores()
     if not found:
         click.echo("ZenML has no artifact store of a flavor that mountd knows")
     failed = [each.name for each in found if not _imported(registry, each)]
@@ -46,36 +47,70 @@ def _imported(registry: Registry, found: ZenMLStore) -> bool:
         else:
             click.echo(f"Store {known.name!r} is registered already: {known.root}")
     except UserError as error:
-        click.echo(f"ZenML's store {found.name!r} is not registered: {error}", err=True)
+        click.echo(f"ZenML's store {found.title!r} is not registered: {error}", err=True)
         return False
     return True
 
 
 def _registered(registry: Registry, found: ZenMLStore) -> StoreConfig | None:
-    """Return the store that has the same root, whatever it is called here."""
+    """Return the store that has the same root, whatever it is called here.
+
+    Raises UserError where the path cannot be a root, and where the same root is in another storage account.
+    """
     catalogue = registry.catalogue
     flavor = catalogue.get(found.flavor) if found.flavor else catalogue.for_path(found.path)
-    place = locate.Root.parse(flavor.normalise(found.path))
-    return next((store for store in registry.all() if locate.Root.parse(store.root) == place), None)
+    try:
+        place = locate.Root.parse(flavor.normalise(found.path))
+    except UserError as error:
+        raise UserError(f"{error}; in ZenML: zenml artifact-store update {found.title!r} --path=URI") from error
+    known = next((store for store in registry.all() if locate.Root.parse(store.root) == place), None)
+    if known is not None:
+        _require_same_account(known, found)
+    return known
+
+
+def _require_same_account(known: StoreConfig, found: ZenMLStore) -> None:
+    ours, theirs = (str(each.options.get("account_name", "")) for each in (known, found))
+    if ours and theirs and ours != theirs and not is_reference(ours):
+        raise UserError(
+            f"the store {known.name!r} has the root {known.root} in the account {ours!r}, and ZenML's is in "
+            f"{theirs!r}, which no URI tells apart: have one of them here, after mountd store delete {known.name}"
+        )
 
 
 def _register(registry: Registry, found: ZenMLStore) -> StoreConfig:
     """Register a store, and say what is left to do. Raises UserError."""
-    # On a new machine, both have a store `default`, which are not the same.
-    taken = any(store.name == found.name for store in registry.all())
-    name = f"zenml-{found.name}" if taken else found.name
     added = registry.register(
-        name, path=found.path, flavor=found.flavor, options=found.options, description="from ZenML"
+        _free_name(registry, found),
+        path=found.path,
+        flavor=found.flavor,
+        options=found.options,
+        description="from ZenML",
     )
-    click.echo(f"Registered store {name!r}: {added.flavor}, {added.root}")
+    click.echo(f"Registered store {added.name!r}: {added.flavor}, {added.root}")
+    where = f", in {found.source}" if found.source else ""
     for option in found.withheld:
-        click.echo(f"  its {option} stays with ZenML; where it is needed: {_way_to_give(name, option)}")
-    if found.source:
+        click.echo(f"  its {option} stays with ZenML{where}; where it is needed: {_way_to_give(added.name, option)}")
+    if found.source and not found.withheld:
         click.echo(
             f"  ZenML has its credentials from {found.source}; mountd uses the cloud's default chain, or what "
             f"`mountd flavor describe {added.flavor}` names"
         )
+    if found.variables:
+        click.echo(f"  ZenML sets {', '.join(found.variables)} for its steps; set the same for mountd mount")
     return added
+
+
+def _free_name(registry: Registry, found: ZenMLStore) -> str:
+    # On a new machine, both have a store `default`, which are not the same.
+    taken = {store.name for store in registry.all()}
+    for name in (found.name, f"zenml-{found.name}"):
+        if name not in taken:
+            return name
+    raise UserError(
+        f"{found.name!r} and {name!r} are other stores: give it a name yourself, "
+        f"mountd store register NAME --path={found.path}"
+    )
 
 
 def _way_to_give(store: str, option: str) -> str:

@@ -2,12 +2,16 @@
 
 The lock tells the living from the dead: a pid can be given to another process, a lock goes with its owner. Only the
 standard library is needed to read them, because `mountd.path()` does so.
+
+They are read and their locks tried each time that somebody asks, as any could have ended since; only what a text means
+is remembered. So an answer is never outdated, and costs a few calls of the kernel for each mount.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import select
@@ -15,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mountd.config import Folders
+from mountd.config import runtime_folder
 from mountd.private import open_private, private_folder, require_private
 
 if TYPE_CHECKING:
@@ -57,6 +61,10 @@ class MountRecord:
             raise ValueError(f"not a record of a mount: {exc}") from exc
 
 
+# More than any record holds.
+_LIMIT = 64 * 1024
+
+
 def active_mounts() -> list[MountRecord]:
     """Return this user's mounts whose daemon lives, by mount point. Raises UserError where others could write them."""
     return [record for record, alive in _all() if alive]
@@ -69,15 +77,29 @@ def dead_mounts() -> list[MountRecord]:
 
 def _all() -> list[tuple[MountRecord, bool]]:
     found = []
-    folder = Folders.of_this_user().runtime
-    if not os.path.lexists(folder):
+    folder = runtime_folder()
+    try:
+        require_private(folder)  # what is in it decides whom this user's programs talk to
+        names = os.listdir(folder)
+    except OSError:  # no mount has ever been
         return []
-    require_private(folder)  # what is in it decides whom this user's programs talk to
-    for path in sorted(folder.glob("*.json")):
-        with contextlib.suppress(OSError, ValueError), open(open_private(path, os.O_RDONLY)) as file:
-            record = MountRecord.from_json(file.read())
-            found.append((record, not _lock(file.fileno())))
+    for name in names:
+        if name.endswith(".json"):
+            with contextlib.suppress(OSError, ValueError):
+                found.append(_read(f"{folder}/{name}"))
     return sorted(found, key=lambda pair: pair[0].mount_point)
+
+
+def _read(path: str) -> tuple[MountRecord, bool]:
+    """Return a record, and whether its daemon lives. Raises OSError, ValueError."""
+    descriptor = open_private(path, os.O_RDONLY)
+    try:
+        return _parsed(os.read(descriptor, _LIMIT).decode()), not _lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+_parsed = functools.lru_cache(maxsize=64)(MountRecord.from_json)
 
 
 def _lock(descriptor: int) -> bool:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mountd.errors import EXIT_FAILURE, UserError
+from mountd.integrations.zenml_credentials import held_for
 from mountd.stores import credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 # ZenML's flavor: ours, and its settings that are options of ours by the same name. Those that are secret are not
 # copied, wherever ZenML keeps them.
@@ -23,8 +24,8 @@ _FLAVORS: Mapping[str, tuple[str | None, frozenset[str], frozenset[str]]] = {
         frozenset({"client_kwargs", "config_kwargs", "s3_additional_kwargs"}),
         frozenset({"key", "secret", "token"}),
     ),
-    "gcp": ("gcs", frozenset(), frozenset({"token"})),
-    "azure": ("azure", frozenset({"account_name"}), frozenset({"account_key", "connection_string", "sas_token"})),
+    "gcp": ("gcs", frozenset(), frozenset()),
+    "azure": ("azure", frozenset(), frozenset()),
     "mountd": (None, frozenset(), frozenset()),  # what the scheme of its path says
 }
 
@@ -35,30 +36,32 @@ class ZenMLStore:
 
     Attributes:
         name: fit for mountd's registry.
+        title: what ZenML calls it.
         flavor: mountd's, `None` for what the scheme says.
         options: without secrets.
         withheld: names of options, of parts of one with dots, that ZenML has a value for, which is a secret.
-        source: where else ZenML has its credentials from, in words; empty where nowhere.
+        source: what in ZenML holds its credentials, in words; empty where nothing does.
+        variables: names of what ZenML sets in the environment of steps for it.
     """
 
     name: str
+    title: str
     flavor: str | None
     path: str
     options: Mapping[str, str] = field(default_factory=dict)
     withheld: tuple[str, ...] = ()
     source: str = ""
+    variables: tuple[str, ...] = ()
 
 
-def all_stores() -> Iterator[ZenMLStore]:
-    """Yield ZenML's artifact stores, those of flavors that mountd does not know left out. Raises UserError."""
+def all_stores() -> Sequence[ZenMLStore]:
+    """Return ZenML's artifact stores, those of flavors that mountd does not know left out. Raises UserError."""
     with _asking():
         from zenml.client import Client
         from zenml.enums import StackComponentType
 
         page = Client().list_stack_components(type=StackComponentType.ARTIFACT_STORE, size=1000, hydrate=True)
-    for component in page.items:
-        if component.flavor_name in _FLAVORS:
-            yield _described(component)
+        return [_described(component) for component in page.items if component.flavor_name in _FLAVORS]
 
 
 def active_store() -> ZenMLStore:
@@ -68,9 +71,9 @@ def active_store() -> ZenMLStore:
         from zenml.enums import StackComponentType
 
         component = Client().active_stack_model.components[StackComponentType.ARTIFACT_STORE][0]
-    if component.flavor_name not in _FLAVORS:
-        raise UserError(f"mountd does not know ZenML's flavor {component.flavor_name!r} of artifact stores")
-    return _described(component)
+        if component.flavor_name in _FLAVORS:
+            return _described(component)
+    raise UserError(f"mountd does not know ZenML's flavor {component.flavor_name!r} of artifact stores")
 
 
 @contextlib.contextmanager
@@ -88,21 +91,25 @@ def _described(component: Any) -> ZenMLStore:
     given = {name: value for name, value in component.configuration.items() if value not in (None, "")}
     path = given.get("path") or _default_path(component)
     options, nested = _without_secrets({name: given[name] for name in sorted(plain & given.keys())})
+    held = held_for(component)
     return ZenMLStore(
         name=re.sub(r"[^A-Za-z0-9._-]+", "-", component.name).strip("-.") or "zenml",
+        title=component.name,
         flavor=flavor,
         path=path,
-        options={name: value if isinstance(value, str) else json.dumps(value) for name, value in options.items()},
-        withheld=(*sorted(secret & given.keys()), *nested),
-        source=_source(component, given),
+        options={**_as_text(options), **held.options},
+        withheld=(*sorted(secret & given.keys()), *nested, *held.withheld),
+        source=held.where,
+        variables=held.variables,
     )
 
 
-def _without_secrets(options: Mapping[str, Any], above: str = "") -> tuple[dict[str, Any], list[str]]:
-    """Return options without the secrets in them, and the full names of those.
+def _as_text(options: Mapping[str, Any]) -> dict[str, str]:
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in options.items()}
 
-    For secret counts what ZenML refers to one for as well: `{{NAME.KEY}}`.
-    """
+
+def _without_secrets(options: Mapping[str, Any], above: str = "") -> tuple[dict[str, Any], list[str]]:
+    """Return options without the secrets in them, and the full names of those."""
     kept: dict[str, Any] = {}
     withheld: list[str] = []
     for name, value in options.items():
@@ -110,18 +117,16 @@ def _without_secrets(options: Mapping[str, Any], above: str = "") -> tuple[dict[
             inner, names = _without_secrets(value, f"{above}{name}.")
             kept |= {name: inner} if inner else {}
             withheld += names
-        elif any(credentials.literal_secrets({name: value}, {})) or "{{" in str(value):
+        elif _is_secret(name, value):
             withheld.append(f"{above}{name}")
         else:
             kept[name] = value
     return kept, withheld
 
 
-def _source(component: Any, given: Mapping[str, Any]) -> str:
-    if component.connector is not None:
-        return "a service connector"
-    secret = given.get("authentication_secret")
-    return f"its secret {secret!r}" if secret else ""
+def _is_secret(name: str, value: Any) -> bool:
+    """Tell whether a value is a secret, or refers to one: in ZenML's way, `{{NAME.KEY}}`, or by chance in ours."""
+    return any(credentials.literal_secrets({name: value}, {})) or "{{" in str(value) or credentials.is_reference(value)
 
 
 def _default_path(component: Any) -> str:

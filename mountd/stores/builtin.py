@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
+from mountd.config import environment_variable
 from mountd.errors import EXIT_CONFIG, UserError
+from mountd.stores.credentials import is_reference
 from mountd.stores.flavor import Flavor, Option, Package, split_scheme
 from mountd.stores.signatures import declared_options
 
@@ -138,6 +141,16 @@ _AZURE = (
     Option("account_host", "host of the service, for sovereign clouds and emulators"),
 )
 
+# What names the account, and the variables that adlfs reads instead.
+_ACCOUNT = {"account_name": "AZURE_STORAGE_ACCOUNT_NAME", "connection_string": "AZURE_STORAGE_CONNECTION_STRING"}
+
+
+def account_in(root: str) -> str | None:
+    """Return the storage account that a root like `abfs://container@account.dfs.core.windows.net` names, if it does."""
+    host = split_scheme(root)[1].partition("/")[0].rpartition("@")[2]
+    match = re.fullmatch(r"(.+)\.(?:dfs|blob)\.core\.windows\.net", host)
+    return match[1] if match else None
+
 
 class AzureFlavor(Flavor):
     """Azure Blob Storage and Data Lake Storage."""
@@ -151,6 +164,33 @@ class AzureFlavor(Flavor):
 
     def options(self, root: str | None = None) -> Sequence[Option]:
         return declared_options("adlfs", "AzureBlobFileSystem", known=self.known)
+
+    def misfit(self, root: str, options: Mapping[str, Any]) -> str | None:
+        named, given = account_in(root), options.get("account_name")
+        if not named or given in (None, named) or is_reference(given):
+            return None
+        return (
+            f"{root} is in the account {named!r}, but the option account_name is {given!r}: leave it out, or change "
+            "the path"
+        )
+
+    def arguments(self, root: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options, the account once only: adlfs reads it in the root as well, and refuses it twice.
+
+        Raises UserError where there is none, or there are two.
+        """
+        if complaint := self.misfit(root, options):
+            raise UserError(complaint, EXIT_CONFIG)
+        arguments = dict(options)
+        if account_in(root):
+            arguments.pop("account_name", None)
+        elif not any(arguments.get(name) or environment_variable(_ACCOUNT[name]) for name in _ACCOUNT):
+            raise UserError(
+                f"{root} does not say in which storage account it is: give the store the option account_name or "
+                f"connection_string, or set {' or '.join(_ACCOUNT.values())}",
+                EXIT_CONFIG,
+            )
+        return arguments
 
 
 class FsspecFlavor(Flavor):

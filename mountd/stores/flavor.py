@@ -132,6 +132,10 @@ class Flavor(ABC):
             raise UserError(f"{complaint}; write it like {scheme}://{'bucket' if self.needs_bucket else 'host'}/prefix")
         return f"{scheme}://{rest}"
 
+    def misfit(self, root: str, options: Mapping[str, Any]) -> str | None:
+        """Say why options, which may be references, cannot be meant for a root; `None` where they can."""
+        return None
+
     def arguments(self, root: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of the library's file system class for `options`, whose references are resolved."""
         return dict(options)

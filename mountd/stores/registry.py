@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from mountd.config import Folders
-    from mountd.stores.flavor import Option
+    from mountd.stores.flavor import Flavor, Option
 
 
 class Registry:
@@ -93,6 +93,7 @@ class Registry:
         kind = self.catalogue.get(flavor) if flavor else self.catalogue.for_path(path)
         root = kind.normalise(path)
         store = StoreConfig(name, kind.name, root, parse_options(kind, root, options), description=description)
+        _require_fit(kind, root, store.options)
         with self._file.change() as settings:
             if name in entries.names(settings):
                 raise UserError(f"there is a store {name!r} already; change it with `mountd store update {name}`")
@@ -120,6 +121,7 @@ class Registry:
             kind = self.catalogue.get(store.flavor)
             root = kind.normalise(path) if path is not None else store.root
             kept = _without(store.options, unset, store=name) | parse_options(kind, root, options)
+            _require_fit(kind, root, kept)
             note = store.description if description is None else description
             changed = replace(store, root=root, options=kept, description=note)
             entries.write_store(settings, changed)
@@ -172,6 +174,11 @@ class Registry:
 def _require_unmounted(store: StoreConfig, mounted: Callable[[StoreConfig], bool]) -> None:
     if mounted(store):
         raise UserError(f"store {store.name!r} is mounted; first run: mountd unmount {store.name}", EXIT_BUSY)
+
+
+def _require_fit(flavor: Flavor, root: str, options: Mapping[str, Any]) -> None:
+    if complaint := flavor.misfit(root, options):
+        raise UserError(complaint)
 
 
 def _without(options: Mapping[str, Any], unset: Sequence[str], *, store: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Have ZenML keep artifacts by the flavor `mountd` at the URI in argv[1], in its active stack.
 
-Beside it there are a store in the folder argv[2], and one of ZenML's own flavor `s3` with secrets in its options.
+Beside it there are a store in the folder argv[2], and two of ZenML's own flavor `s3`: with secrets in its options, and
+with one that it names.
 """
 
 import sys
@@ -35,6 +36,17 @@ client.create_stack_component(
         "key": "hunter2-key",
         "secret": "hunter2-secret",
         "client_kwargs": {"endpoint_url": "http://lab:9000", "aws_secret_access_key": "hunter2-inner"},
-        "config_kwargs": {"proxies": {"http": "{{proxy.address}}"}, "s3": {"addressing_style": "path"}},
+        "config_kwargs": {
+            "proxies": {"http": "{{proxy.address}}"},
+            "s3": {"addressing_style": "path"},
+            "user_agent": "file:x",
+        },
     },
+)
+client.create_secret("keys", {"aws_access_key_id": "hunter2-key", "aws_secret_access_key": "hunter2-secret"})
+client.create_stack_component(
+    name="secret",
+    flavor="s3",
+    component_type=StackComponentType.ARTIFACT_STORE,
+    configuration={"path": "s3://lab/secret", "authentication_secret": "keys"},
 )

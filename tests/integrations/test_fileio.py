@@ -11,8 +11,9 @@ import pytest
 
 from mountd import fileio, io_utils
 from mountd.errors import NotMounted, OutOfBounds, UserError
+from mountd.places import place_of
 from tests.harness import Corner, open_hosts
-from tests.kits import Bucket
+from tests.kits import Below, Bucket
 
 SCRIPT = Path(__file__).parent / "calls.py"
 
@@ -27,7 +28,9 @@ def outcomes(modules, at, environment):
 
 def mount_bucket(host, server, patch):
     """Mount a bucket, and let this process see the mount."""
-    mount = host.mount(Bucket(server), name="prod")
+    bucket = Bucket(server)
+    mount = host.mount(bucket, name="prod")
+    mount.host.store = bucket
     for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR"):
         patch.setenv(name, host.environment[name])
     return mount
@@ -135,6 +138,21 @@ def test_a_mount_that_does_not_answer_is_no_missing_file(own):
             call(str(mount / "a"))
         with pytest.raises(NotMounted, match="mountd mount prod"):
             call(f"{root}/a")
+
+
+def test_a_mount_that_ends_or_moves_is_noticed_at_once(own):
+    """However often a URI was found before; and one that is closer to it is used from its first moment."""
+    mount, root = own
+    for _ in range(3):
+        fileio.open(f"{root}/runs/a", "w").close()
+    mount.unmount()
+    with pytest.raises(NotMounted):
+        fileio.exists(f"{root}/runs/a")
+    mount.host.run("mount", "prod", mount.host.folder / "elsewhere")
+    assert place_of(f"{root}/runs/a").path == f"{mount.host.folder}/elsewhere/runs/a"
+    mount.host.mount(Below(mount.host.store, "runs"), name="runs")
+    assert place_of(f"{root}/runs/a").path == f"{mount.host.folder}/mnt/runs/a"
+    assert fileio.exists(f"{root}/runs/a")
 
 
 def test_without_the_mount_nothing_is_written_below_it(own):

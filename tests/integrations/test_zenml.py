@@ -3,8 +3,6 @@
 import io
 import json
 import pickle
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -12,53 +10,12 @@ import numpy
 import pandas
 import pytest
 
+from tests.integrations.zenml_client import ZenML
 from tests.kits import Bucket
 
 HERE = Path(__file__).parent
 EXAMPLE = HERE.parent.parent / "docs/examples/zenml_pipeline.py"
 FLAVOR = "mountd.integrations.zenml.MountdArtifactStoreFlavor"
-
-
-class ZenML:
-    """ZenML on a host, with settings of its own."""
-
-    def __init__(self, host):
-        self.host = host
-        host.environment |= {
-            "ZENML_CONFIG_PATH": str(host.folder / "zenml"),
-            "ZENML_ANALYTICS_OPT_IN": "false",
-            "ZENML_ENABLE_REPO_INIT_WARNINGS": "false",
-            "ZENML_LOGGING_COLORS_DISABLED": "true",
-            "PYTHONWARNINGS": "ignore",
-            "TMPDIR": str(host.folder / "tmp"),  # loaded `Path` artifacts stay where they were unpacked
-        }
-        for name in ("work", "tmp"):
-            host.folder.joinpath(name).mkdir()
-
-    def python(self, *arguments, check=True):
-        """Run Python where ZenML is at home."""
-        return self._execute(sys.executable, *arguments, check=check)
-
-    def json(self, *arguments):
-        """Run Python, and return what it prints last, as JSON."""
-        return json.loads(self.python(*arguments).stdout.splitlines()[-1])
-
-    def run(self, *arguments):
-        """Run the command `zenml`."""
-        return self._execute(Path(sys.executable).parent / "zenml", *arguments)
-
-    def _execute(self, *command, check=True):
-        done = subprocess.run(
-            [*map(str, command)],
-            cwd=self.host.folder / "work",
-            env=self.host.environment,
-            capture_output=True,
-            text=True,
-            timeout=170,
-            check=False,
-        )
-        assert not check or done.returncode == 0, f"{command}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
-        return done
 
 
 @pytest.fixture
@@ -142,7 +99,8 @@ def assert_plain_objects(bucket, uris, line):
 def assert_withheld(host, said):
     """Secrets among the options of ZenML's store are told of, and are nowhere in our settings."""
     named = [line.strip().split()[1] for line in said.splitlines() if "stays with ZenML" in line]
-    assert named == ["key", "secret", "client_kwargs.aws_secret_access_key", "config_kwargs.proxies.http"]
+    nested = ["client_kwargs.aws_secret_access_key", "config_kwargs.proxies.http", "config_kwargs.user_agent"]
+    assert named == ["key", "secret", *nested, "key", "secret"]
     settings = (host.folder / "config/mountd/config.toml").read_text()
     assert "http://lab:9000" in settings
     assert "addressing_style" in settings

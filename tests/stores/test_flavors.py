@@ -81,6 +81,27 @@ def test_s3_options_reach_s3fs_in_its_own_words(catalogue):
     assert other is not fs
 
 
+def test_a_storage_account_is_named_once(catalogue, monkeypatch):
+    """In the root, the options or adlfs' variables: none, and two that differ, are refused with what to do."""
+    for name in ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_CONNECTION_STRING"):
+        monkeypatch.delenv(name, raising=False)
+    azure = catalogue.get("azure")
+    for root, options in (
+        ("abfs://c@acc.dfs.core.windows.net/x", {}),
+        ("abfs://c@acc.dfs.core.windows.net/x", {"account_name": "acc"}),
+        ("abfs://acc.dfs.core.windows.net/c/x", {"account_name": "acc"}),
+        ("az://c/x", {"account_name": "acc"}),
+    ):
+        opened = azure.filesystem(root, options | {"account_key": "aGk="})
+        assert (opened.account_name, opened.service_client.account_name) == ("acc", "acc")
+    with pytest.raises(UserError, match=r"in the account 'acc', but the option account_name is 'other': leave it out"):
+        azure.filesystem("abfs://c@acc.dfs.core.windows.net/x", {"account_name": "other"})
+    with pytest.raises(UserError, match="give the store the option account_name or connection_string"):
+        azure.filesystem("az://c/x", {"account_key": "aGk="})
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "acc")
+    assert azure.filesystem("az://c/x", {"account_key": "aGk="}).account_name == "acc"
+
+
 def test_the_fsspec_flavor_opens_any_protocol(catalogue):
     """memory:// needs neither account nor network."""
     fs = catalogue.get("fsspec").filesystem("memory://flavor-test", {})
