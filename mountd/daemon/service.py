@@ -280,22 +280,11 @@ class Service:
     async def _warm(self, request: Mapping[str, Any], progress: Callable[[Any], Awaitable[None]]) -> dict[str, Any]:
         state = Warmed()
 
-        async def tell() -> None:
-            while True:
-                await trio.sleep(PROGRESS_INTERVAL)
-                left = state.bytes - state.here - state.fetched - state.no_room
-                await progress({"files": state.left, "bytes": max(0, left), "waiting_for": []})
+        def left() -> dict[str, Any]:
+            some = state.bytes - state.here - state.fetched - state.no_room
+            return {"files": state.left, "bytes": max(0, some), "waiting_for": []}
 
-        failure: MountdError | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(tell)
-            try:
-                await self._fs.warm(path_in(request), state)
-            except MountdError as exc:  # not through the nursery, which would make a group of it
-                failure = exc
-            nursery.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
+        await _telling(lambda: self._fs.warm(path_in(request), state), left, progress)
         return asdict(state)
 
     async def _unmount(self, request: Mapping[str, Any], progress: Callable[[Any], Awaitable[None]]) -> None:
@@ -308,32 +297,46 @@ class Service:
 
         Raises UserError (EXIT_PENDING) when time is up, or the store does not take it.
         """
-        failure: MountdError | None = None
 
-        async def tell() -> None:
-            while True:
-                await trio.sleep(PROGRESS_INTERVAL)
-                left = self._fs.status()
-                waiting_for = [pending.path for pending in left.pending[:3]]
-                await progress({"files": left.pending_changes, "bytes": left.pending_bytes, "waiting_for": waiting_for})
+        def left() -> dict[str, Any]:
+            state = self._fs.status()
+            waiting_for = [pending.path for pending in state.pending[:3]]
+            return {"files": state.pending_changes, "bytes": state.pending_bytes, "waiting_for": waiting_for}
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(tell)
+        try:
             with trio.move_on_after(timeout) as waiting:
-                try:
-                    await self._fs.sync(path)
-                except MountdError as exc:  # not through the nursery, which would make a group of it
-                    failure = exc
-            nursery.cancel_scope.cancel()
-        if failure is not None:
+                await _telling(lambda: self._fs.sync(path), left, progress)
+        except MountdError as exc:
             where = self.record.mount_point
-            raise UserError(f"not everything could be stored: {failure}; {where} stays mounted", EXIT_PENDING)
+            raise UserError(f"not everything could be stored: {exc}; {where} stays mounted", EXIT_PENDING) from exc
         if waiting.cancelled_caught:
             raise UserError(self._left(timeout), EXIT_PENDING)
 
     def _left(self, timeout: float) -> str:
         summary = leaving.summary(self._fs.status().pending)
         return f"after {timeout:g} s {summary}; {self.record.mount_point} stays mounted"
+
+
+async def _telling(
+    act: Callable[[], Awaitable[None]], left: Callable[[], Any], progress: Callable[[Any], Awaitable[None]]
+) -> None:
+    """Await `act`, and tell every PROGRESS_INTERVAL how much is left. Raises what `act` raises."""
+    failure: MountdError | None = None
+
+    async def tell() -> None:
+        while True:
+            await trio.sleep(PROGRESS_INTERVAL)
+            await progress(left())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tell)
+        try:
+            await act()
+        except MountdError as exc:  # not through the nursery, which would make a group of it
+            failure = exc
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
 
 
 def _resident() -> int:
