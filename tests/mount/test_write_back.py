@@ -32,17 +32,22 @@ def pending(mount):
     return {each["path"]: each["change"] for each in mount.status()["pending"]}
 
 
-def test_close_returns_before_the_store_has_it_and_sync_after(mounted, s3_store):
+def test_close_returns_before_the_store_has_it_and_sync_after(host, s3_server, s3_store):
     """[back-seen] [back-fsync] [back-gathers]"""
-    (mounted / "a").write_bytes(b"hello")
-    assert (mounted / "a").read_bytes() == b"hello"
-    assert pending(mounted) == {"a": "put"}
-    assert os.getxattr(mounted / "a", "user.mountd.state") == b"pending"
-    assert s3_store.keys() == []
-    mounted.host.run("sync", mounted / "a")
-    assert s3_store.get("a") == b"hello"
-    assert pending(mounted) == {}
-    assert os.getxattr(mounted / "a", "user.mountd.state") == b"cached"
+    with proxied(s3_server.endpoint) as proxy:
+        s3_store.options = s3_store.options | {"endpoint_url": proxy.endpoint}
+        mounted = host.mount(s3_store, "--write-back")
+        proxy.on(lambda request: request.method == "PUT", delayed(10.0), times=1)
+        (mounted / "a").write_bytes(b"hello")
+        assert (mounted / "a").read_bytes() == b"hello"
+        assert pending(mounted) == {"a": "put"}
+        assert os.getxattr(mounted / "a", "user.mountd.state") == b"pending"
+        assert s3_store.keys() == []
+        mounted.host.run("sync", mounted / "a")
+        assert s3_store.get("a") == b"hello"
+        assert pending(mounted) == {}
+        assert os.getxattr(mounted / "a", "user.mountd.state") == b"cached"
+        mounted.unmount()
 
 
 def test_the_store_follows_by_itself(mounted, s3_store):
