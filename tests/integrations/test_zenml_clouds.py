@@ -285,7 +285,9 @@ def assert_plain_objects(mount, kit, name):
 
 
 def test_a_bucket_of_google_is_mounted_with_the_key_file_of_zenmls_secret(clouds):
-    """It needs one reference, to the text that ZenML has; ZenML's own store reads what the mount wrote, and back."""
+    """It needs one reference, to the text that ZenML has, or the file's path; ZenML's own store reads what the mount
+    wrote, and the other way round.
+    """
     assert clouds.said("gcp-secret") == [
         "its token stays with ZenML, in its secret 'gcp-secret'; where it is needed: "
         "mountd store update gcp-secret --option token=env:NAME (or file:PATH)"
@@ -296,6 +298,12 @@ def test_a_bucket_of_google_is_mounted_with_the_key_file_of_zenmls_secret(clouds
         assert_plain_objects(mount, clouds.kits["gcp-secret"], "gcp-secret")
         assert clouds.exchange("gcp-secret", "fit/model", "back") == "weights of gcp-secret"
         assert (mount / "from-zenml").read_text() == "back"
+    file = clouds.host.folder / "key.json"
+    file.write_text(clouds.secrets["GCS_TOKEN"])
+    clouds.asked.clear()
+    with clouds.mounted("gcp-secret", token=file) as mount:
+        assert set(clouds.asked) == {"lab@test.iam.gserviceaccount.com"}
+        assert (mount / "fit/model").read_bytes() == b"weights of gcp-secret"
 
 
 @pytest.mark.parametrize("name", ["az-text", "az-both", "az-name"])

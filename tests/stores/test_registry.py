@@ -83,6 +83,10 @@ def test_the_scheme_decides_the_flavor(registry, path, flavor):
         ({"path": "s3://b", "options": {"anon": "perhaps"}}, "neither true nor false"),
         ({"path": "s3://b", "options": {"client_kwargs": "{"}}, "type json"),
         ({"path": "s3://b", "options": {"client_kwargs": '{"verify": null}'}}, "null"),
+        (
+            {"path": "abfs://c@lab.dfs.core.windows.net", "options": {"account_name": "other"}},
+            "in the account 'lab', but the option account_name is 'other': leave it out",
+        ),
         ({"path": "s3://b", "name": "taken"}, "already"),
         ({"path": "s3://b", "name": "default"}, "already"),
         ({"path": "s3://b", "name": "../x"}, "cannot name a store"),
@@ -100,6 +104,20 @@ def test_a_mistake_is_one_line_and_changes_nothing(registry, folders, arguments,
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == EXIT_USAGE
     assert folders.settings_file.read_bytes() == before
+
+
+def test_what_does_not_fit_the_path_is_refused_by_an_update_too(registry, folders):
+    """Whichever of both is changed; a reference may stand for what fits."""
+    registry.register("lab", path="az://c", options={"account_name": "other"})
+    before = folders.settings_file.read_bytes()
+    path = "abfs://c@lab.dfs.core.windows.net"
+    with pytest.raises(UserError, match="in the account 'lab'"):
+        registry.update("lab", mounted=unmounted, path=path, options={})
+    assert folders.settings_file.read_bytes() == before
+    for name in ("lab", "env:ACCOUNT"):
+        registry.update("lab", mounted=unmounted, path=path, options={"account_name": name})
+    with pytest.raises(UserError, match="in the account 'lab'"):
+        registry.update("lab", mounted=unmounted, options={"account_name": "other"})
 
 
 def test_update_changes_what_is_named_and_keeps_the_rest(registry):
