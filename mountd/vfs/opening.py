@@ -73,7 +73,7 @@ async def open_filesystem(
                 store = deferral.store
                 if not settings.read_only:
                     nursery.start_soon(deferral.drainer.run)
-            recovered = await _recover(store, journal, deferral, read_only=settings.read_only, tell=tell)
+            recovered = await _recover(store, journal, deferral, settings=settings, tell=tell)
             for line in recovered:
                 log.info("%s: %s", root, line)
             fs = FileSystem(
@@ -113,13 +113,15 @@ async def _recover(
     journal: Journal,
     deferral: Deferral | None,
     *,
-    read_only: bool,
+    settings: MountSettings,
     tell: Callable[[dict[str, Any]], None],
 ) -> Sequence[str]:
     """Take up what an earlier daemon left; return a line about each."""
     found = []
     if deferral is not None and deferral.backlog.recovered:
         number, size = deferral.backlog.recovered, format_size(deferral.backlog.pending.bytes)
-        when = "once the store is mounted for writing" if read_only else "now"
+        when = "once the store is mounted for writing" if settings.read_only else "now"
         found.append(f"{number} changes ({size}) that were acknowledged and did not reach the store go there {when}")
-    return found if read_only else [*found, *await finish(store, journal, tell)]
+    if settings.read_only:
+        return found
+    return [*found, *await finish(store, journal, tell, attributes=settings.attributes)]

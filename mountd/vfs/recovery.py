@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from mountd.errors import NotFound, VersionChanged
+from mountd.errors import Corrupt, NotFound, VersionChanged
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, ObjectStore
+from mountd.vfs import sidecar
 from mountd.writeback.listing import all_below, making_order, removal_order
 from mountd.writeback.parallel import each
 
@@ -59,11 +60,16 @@ class Left:
 
 
 async def finish(
-    store: ObjectStore, journal: Journal, tell: Callable[[dict[str, Any]], None] = lambda _: None
+    store: ObjectStore,
+    journal: Journal,
+    tell: Callable[[dict[str, Any]], None] = lambda _: None,
+    *,
+    attributes: bool = True,
 ) -> list[str]:
     """Carry out the renames that an earlier daemon left half done; return a line about each.
 
-    `tell` hears now and then how many files and bytes are left, and of which rename.
+    `tell` hears now and then how many files and bytes are left, and of which rename. `attributes`: what is said of the
+    old names is said of the new ones.
     """
     done = []
     left = Left(tell)
@@ -72,12 +78,17 @@ async def finish(
     for number, intent in enumerate(intents, 1):
         left.begin(intent, further=len(intents) - number)
         if intent.exchange:
-            await _finish_exchange(store, intent, left)
+            moved = await _finish_exchange(store, intent, left)
         elif intent.recursive:
             await _finish_tree(store, intent.source, intent.target, left)
-            journal.move_attributes(intent.source, intent.target)
+            moved = [(intent.source, intent.target)]
         else:
             await _finish_file(store, intent, left)
+            moved = [(intent.source, intent.target)]
+        for source, target in moved if attributes else ():
+            if source.endswith("/"):
+                journal.move_attributes(source, target)
+            await _say_anew(store, journal, source, target)
         journal.end(intent.id)
         done.append(f"finished the rename of {intent.source} to {intent.target}")
     return done
@@ -118,12 +129,53 @@ async def _finish_file(store: ObjectStore, intent: Intent, left: Left) -> None:
         await store.delete(source.key, expect=source.version)
 
 
-async def _finish_exchange(store: ObjectStore, intent: Intent, left: Left) -> None:
-    """What was put aside gets the name that is free: its new one, or, where nothing else has moved yet, its old one."""
+async def _say_anew(store: ObjectStore, journal: Journal, source: Key, target: Key) -> None:
+    """Have the journal say of an object, or a directory, under its new name what is said of the old one.
+
+    The sidecars are stored after the objects: the daemon may have died before it came to them, or to the journal.
+    """
+    old, new = _place(source), _place(target)
+    pending = {(directory, name): record for directory, name, record in journal.attributes()}
+    version = ABSENT
+    if not target.endswith("/"):
+        with contextlib.suppress(NotFound):
+            version = (await store.stat(target)).version
+        if (pending.get(new) or {}).get("version") == version:
+            return  # it is said already
+    if old in pending and pending[old] is None:
+        return
+    record = dict(pending.get(old) or (await _said_in(store, old[0])).get(old[1]) or {})
+    if "version" in record:
+        record["version"] = version
+    if "links" in record:
+        names = {target if key == source else key for key in record["links"]["names"]}
+        record["links"] = record["links"] | {"names": sorted(names)}
+    journal.save_attributes([(*new, record or None), (*old, None)])
+
+
+def _place(key: Key) -> tuple[Key, str]:
+    """Return the directory whose sidecar tells of a key, and the name by which it does."""
+    folder, slash, name = key.removesuffix("/").rpartition("/")
+    return Key(folder + slash), name + ("/" if key.endswith("/") else "")
+
+
+async def _said_in(store: ObjectStore, directory: Key) -> dict[str, sidecar.Record]:
+    try:
+        return sidecar.decode(bytes((await store.read_range(sidecar.key_in(directory), 0, sidecar.MAX_SIZE)).data))
+    except (NotFound, Corrupt):
+        return {}
+
+
+async def _finish_exchange(store: ObjectStore, intent: Intent, left: Left) -> list[tuple[Key, Key]]:
+    """Give what was put aside the name that is free: its new one, or, where nothing else has moved yet, its old one.
+
+    Returns old and new keys, that of a file and that of a directory, as it may have been either.
+    """
     for name in (intent.target, intent.exchange, Key(f"{intent.target}.exchange-{intent.id}")):
         if not await _is_taken(store, name):
             await _move(store, intent.source, name, left)
-            return
+            return [(intent.source, name), (Key(intent.source + "/"), Key(name + "/"))]
+    return []
 
 
 async def _is_taken(store: ObjectStore, key: Key) -> bool:

@@ -78,7 +78,6 @@ class Renames:
                 await self._exchange(source, target)
             else:
                 await self._changes.retrying(lambda: self._rename(source, target, flags), source, target)
-            await self._keeper.attributes.journaled()
 
     async def _resolve(self, *places: tuple[Directory, bytes]) -> None:
         """Find all names of the files concerned, before anything is locked."""
@@ -122,17 +121,43 @@ class Renames:
             raise AlreadyExists(f"{target[1]!r} exists")
         if replaced is node:
             return
+        async with self._ending() as intents:
+            await self._move(node, source, target, replaced, intents)
+
+    async def _move(
+        self,
+        node: Node,
+        source: tuple[Directory, bytes],
+        target: tuple[Directory, bytes],
+        replaced: Node | None,
+        intents: list[int],
+    ) -> None:
+        """Carry out a rename; `intents` gets those that are then to be ended."""
         if isinstance(node, Directory):
             self._changes.require_deleting(source[1])
             async with self._keeper.attributes.quiet(Key(child_key(target[0].key, target[1]) + "/")):
                 hidden = await self._check_directory_target(node, target[0], replaced)
                 if isinstance(replaced, Directory):
                     await self._changes.remove_hidden(replaced, hidden)
-                await self._rename_directory(node, target)
+                await self._rename_directory(node, target, intents)
         elif isinstance(node, File):
             if isinstance(replaced, Directory):
                 raise IsADirectory(f"{target[1]!r} is a directory")
-            await self._rename_file(node, source, target, replaced if isinstance(replaced, File) else None)
+            await self._rename_file(node, source, target, replaced if isinstance(replaced, File) else None, intents)
+
+    @contextlib.asynccontextmanager
+    async def _ending(self) -> AsyncIterator[list[int]]:
+        """End the intents of what the block has carried out, once the journal has the attributes under the new name.
+
+        The next mount finishes that, too, where this daemon does not come so far.
+        """
+        intents: list[int] = []
+        try:
+            yield intents
+            await self._keeper.attributes.journaled()
+        finally:
+            for intent in intents:
+                self._journal.end(intent)
 
     async def _check_directory_target(self, node: Directory, into: Directory, replaced: Node | None) -> list[Key]:
         """Raise why the directory cannot be moved there; return mountd's own objects in what it replaces."""
@@ -149,7 +174,12 @@ class Renames:
             above = above.parent
 
     async def _rename_file(
-        self, node: File, source: tuple[Directory, bytes], target: tuple[Directory, bytes], replaced: File | None
+        self,
+        node: File,
+        source: tuple[Directory, bytes],
+        target: tuple[Directory, bytes],
+        replaced: File | None,
+        intents: list[int],
     ) -> None:
         async with self._both(node, replaced):
             for each_file in (node, replaced):
@@ -157,7 +187,7 @@ class Renames:
                     await self._files.recognize(each_file)
             if replaced is not None and not replaced.others:
                 await self._files.detach(replaced)
-            copied = await self._make_target(node, source, target, replaced)
+            copied = await self._make_target(node, source, target, replaced, intents)
             if replaced is not None:
                 await self._changes.nameless(replaced, *target)
             if copied is not None and abs(node.attributes.mtime_ns - copied.mtime_ns) > TOLERANCE:
@@ -165,7 +195,12 @@ class Renames:
             self._move_file(node, source, target, copied)
 
     async def _make_target(
-        self, node: File, source: tuple[Directory, bytes], target: tuple[Directory, bytes], replaced: File | None
+        self,
+        node: File,
+        source: tuple[Directory, bytes],
+        target: tuple[Directory, bytes],
+        replaced: File | None,
+        intents: list[int],
     ) -> ObjectInfo | None:
         """Have the store hold the file under its new key, if it holds either of the two files at all."""
         key = child_key(target[0].key, target[1])
@@ -190,7 +225,7 @@ class Renames:
             await self._changes.keep_alive(source[0], without=source[1])
         if self._store.capabilities.folders or self._store.capabilities.deferred:
             return await self._store.rename(info, key, expect=expect)
-        return await self._copy_and_delete(info, key, expect, source)
+        return await self._copy_and_delete(info, key, expect, source, intents)
 
     async def _take_place(self, node: File, source: tuple[Directory, bytes], there: ObjectInfo) -> None:
         """Let a file that is still being written replace an object once it is closed, or synced.
@@ -208,7 +243,7 @@ class Renames:
         node.info = there
 
     async def _copy_and_delete(
-        self, info: ObjectInfo, key: Key, expect: Version, source: tuple[Directory, bytes]
+        self, info: ObjectInfo, key: Key, expect: Version, source: tuple[Directory, bytes], intents: list[int]
     ) -> ObjectInfo:
         intent = await trio.to_thread.run_sync(lambda: self._journal.begin(info, key, expect=expect))
         crash.point("rename-begun")
@@ -227,8 +262,8 @@ class Renames:
             # may have done something else with the names by then.
             self._journal.end(intent)
             raise
+        intents.append(intent)
         crash.point("rename-deleted")
-        self._journal.end(intent)
         return copied
 
     @contextlib.asynccontextmanager
@@ -267,7 +302,7 @@ class Renames:
         for directory in {source[0], target[0]}:
             self._keeper.entries_changed(directory)
 
-    async def _rename_directory(self, node: Directory, target: tuple[Directory, bytes]) -> None:
+    async def _rename_directory(self, node: Directory, target: tuple[Directory, bytes], intents: list[int]) -> None:
         assert node.parent is not None  # the root has no name that could change
         place = node.parent, node.name
         source, goal = node.key, Key(child_key(target[0].key, target[1]) + "/")
@@ -280,7 +315,7 @@ class Renames:
                     self._rebase(node, lambda info: _moved(info, source, goal))
                 else:
                     async with self._keeper.attributes.quiet(source):
-                        copies = await self._move_tree(node.parent, node.name, source, goal)
+                        copies = await self._move_tree(place, source, goal, intents)
                     self._rebase(node, lambda info: copies.get((info.key, info.version), info))
                 old = target[0].entry(target[1]).node
                 if old is not None:
@@ -291,18 +326,18 @@ class Renames:
             node.moving.set()
             node.moving = None
 
-    async def _move_tree(self, parent: Directory, name: bytes, source: Key, goal: Key) -> Copies:
+    async def _move_tree(self, place: tuple[Directory, bytes], source: Key, goal: Key, intents: list[int]) -> Copies:
         """Copy everything below `source`, then delete it there; return what has become of each object."""
         intent = await trio.to_thread.run_sync(self._journal.begin_tree, source, goal)
         crash.point("tree-begun")
         tree = TreeCopy(self._store, self._keeper, source, goal)
         await self._copy(tree, goal, intent)
         crash.point("tree-copied")
-        await self._changes.keep_alive(parent, without=name)
+        await self._changes.keep_alive(place[0], without=place[1])
         await self._delete_all([*tree.copies, *tree.replaced], below=source)
         crash.point("tree-deleted")
         self._keeper.attributes.forget_below(source)
-        self._journal.end(intent)
+        intents.append(intent)
         await tree.relink()
         return {(info.key, info.version): copy for info, copy in tree.copies.items()}
 

@@ -87,6 +87,33 @@ def test_a_rename_that_dies_half_way_is_finished(host, s3_store, point):
         assert stored == {"moved": b"file", "d/a": b"a", "d/b/c": b"c"}
 
 
+@pytest.mark.parametrize("point", POINTS["through"])
+def test_attributes_come_along_with_a_rename_that_is_finished(host, s3_store, point):
+    """A link stays one, and modes stay as they were set, also where another file had the name. [crash-points]"""
+    host.environment[VARIABLE] = point
+    mount = host.mount(s3_store)
+    os.symlink("somewhere", mount / "link")
+    (mount / "d").mkdir(mode=0o700)
+    (mount / "d" / "a").write_bytes(b"a")
+    (mount / "d" / "a").chmod(0o600)
+    (mount / "old").write_bytes(b"old")
+    (mount / "old").chmod(0o604)
+    moves = {"rename": ("link", "old"), "tree": ("d", "e"), "exchange": ("d", "link")}
+    source, target = moves[point.partition("-")[0]]
+    assert not renamed(mount, source, target, flags=2 if point.startswith("exchange") else 0)
+    del host.environment[VARIABLE]
+    host.run("mount", "store", mount.path)
+    (link,) = [path for path in mount.path.iterdir() if path.is_symlink()]
+    assert os.readlink(link) == "somewhere"
+    (folder,) = [path for path in mount.path.iterdir() if path.is_dir() and not path.is_symlink()]
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (folder / "a").stat().st_mode & 0o777 == 0o600
+    if not point.startswith("exchange"):
+        assert (link if point.startswith("rename") else folder).name == target
+    if not point.startswith("rename"):
+        assert (mount / "old").stat().st_mode & 0o777 == 0o604
+
+
 def attempt(operation, *arguments):
     """Carry out a call on a mount whose daemon may die of it, and tell whether it was acknowledged."""
     try:
