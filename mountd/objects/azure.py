@@ -343,7 +343,8 @@ class AzureStore(Basic):
 
 def _detach_finalizers(filesystem: Any) -> None:
     # adlfs registers finalizers that hold on to the object they are about: they run when the process ends, on a loop
-    # that has ended before, and complain. There is no public way to find them.
-    for finalizer, info in list(getattr(weakref.finalize, "_registry", {}).items()):
+    # that has ended before, and complain. There is no public way to find them. A copy, as a garbage collection, also
+    # one that making a list of items begins, takes some away.
+    for finalizer, info in getattr(weakref.finalize, "_registry", {}).copy().items():
         if info.weakref() is filesystem:
             finalizer.detach()

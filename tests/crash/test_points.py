@@ -87,7 +87,7 @@ def test_a_rename_that_dies_half_way_is_finished(host, s3_store, point):
         assert stored == {"moved": b"file", "d/a": b"a", "d/b/c": b"c"}
 
 
-@pytest.mark.parametrize("point", POINTS["through"])
+@pytest.mark.parametrize("point", [point for point in POINTS["through"] if not point.endswith("begun")])
 def test_attributes_come_along_with_a_rename_that_is_finished(host, s3_store, point):
     """A link stays one, and modes stay as they were set, also where another file had the name. [crash-points]"""
     host.environment[VARIABLE] = point
