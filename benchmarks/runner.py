@@ -39,7 +39,7 @@ class Choice:
     sizes: object
     minutes: float = 25.0
     timeout: float = 120.0
-    patience: float = 8.0
+    patience: float = 16.0
 
     def sizes_at(self, latency):
         """Return how much is done at a latency."""

@@ -40,7 +40,7 @@ class Sizes:
     tree: int = 200
     directories: int = 20
     cloned: int = 300
-    samples: int = 1000
+    samples: int = 5000
     sample: int = 100 * KiB
     appends: int = 200
     modules: int = 60
@@ -55,7 +55,7 @@ class Sizes:
             self,
             small=min(self.small, 200),
             appends=min(self.appends, 40),
-            samples=min(self.samples, 400),
+            samples=min(self.samples, 1000),
             tree=min(self.tree, 60),
             directories=min(self.directories, 6),
             cloned=min(self.cloned, 60),
