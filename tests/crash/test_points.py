@@ -114,6 +114,22 @@ def test_attributes_come_along_with_a_rename_that_is_finished(host, s3_store, po
         assert (mount / "old").stat().st_mode & 0o777 == 0o604
 
 
+def test_write_back_a_link_that_was_being_renamed_is_one(host, s3_store):
+    """The journal has the rename, and the daemon dies before it has what is said of the new name. [crash-points]"""
+    mount = host.mount(s3_store, "--write-back")
+    os.symlink("somewhere", mount / "link")
+    mount.unmount()
+    host.environment[VARIABLE] = "after-commit"
+    host.run("mount", "store", mount.path, "--write-back")
+    assert not renamed(mount, "link", "moved")
+    del host.environment[VARIABLE]
+    host.run("mount", "store", mount.path, "--write-back")
+    assert os.listdir(mount.path) == ["moved"]
+    assert os.readlink(mount / "moved") == "somewhere"
+    host.run("sync")
+    assert [key for key in s3_store.keys() if "mountd" not in key] == ["moved"]
+
+
 def attempt(operation, *arguments):
     """Carry out a call on a mount whose daemon may die of it, and tell whether it was acknowledged."""
     try:
