@@ -221,13 +221,25 @@ class Renames:
         info = node.info_at(*source)
         if info is None:
             raise Stale(f"{source[1]!r} was changed by somebody else")
-        if self._store.capabilities.deferred:
-            await self._changes.keep_alive(source[0], without=source[1])
-        if self._store.capabilities.deferred and node.attributes.record:
-            return await self._rename_described(info, key, expect, intents)
-        if self._store.capabilities.folders or self._store.capabilities.deferred:
+        return await self._move_object(node, info, key, expect, source, intents)
+
+    async def _move_object(
+        self,
+        node: File,
+        info: ObjectInfo,
+        key: Key,
+        expect: Version,
+        source: tuple[Directory, bytes],
+        intents: list[int],
+    ) -> ObjectInfo:
+        if self._store.capabilities.folders:
             return await self._store.rename(info, key, expect=expect)
-        return await self._copy_and_delete(info, key, expect, source, intents)
+        if not self._store.capabilities.deferred:
+            return await self._copy_and_delete(info, key, expect, source, intents)
+        await self._changes.keep_alive(source[0], without=source[1])
+        if node.attributes.record:  # it is said of the new name later: the next mount does so where this one dies
+            intents.append(await trio.to_thread.run_sync(lambda: self._journal.begin(info, key, expect=expect)))
+        return await self._store.rename(info, key, expect=expect)
 
     async def _take_place(self, node: File, source: tuple[Directory, bytes], there: ObjectInfo) -> None:
         """Let a file that is still being written replace an object once it is closed, or synced.
@@ -243,12 +255,6 @@ class Renames:
         self._files.content(node).disown()
         self._files.created(node)
         node.info = there
-
-    async def _rename_described(self, info: ObjectInfo, key: Key, expect: Version, intents: list[int]) -> ObjectInfo:
-        """Rename in one step, under an intent all the same: what is said of the file is said of the new name later."""
-        intent = await trio.to_thread.run_sync(lambda: self._journal.begin(info, key, expect=expect))
-        intents.append(intent)
-        return await self._store.rename(info, key, expect=expect)
 
     async def _copy_and_delete(
         self, info: ObjectInfo, key: Key, expect: Version, source: tuple[Directory, bytes], intents: list[int]
