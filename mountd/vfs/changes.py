@@ -342,16 +342,11 @@ class Changes:
             directory.listing.marker = True
 
     def _has_other(self, directory: Directory, without: bytes) -> bool:
-        """Whether a fresh listing or this mount's own changes show something else in the directory, or any its marker.
-
-        A marker that was there stays: nobody can remove a directory that holds something.
-        """
+        """Whether a fresh listing or this mount's own changes show something else in the directory, or its marker."""
         listing = directory.listing
-        if listing is None:
-            return False
-        if listing.marker:
-            return True
-        if listing.at + self._namespace.holds(directory) > trio.current_time():
+        if listing is not None and listing.at + self._namespace.holds(directory) > trio.current_time():
+            if listing.marker:
+                return True
             if len(directory.catalog) > (directory.catalog.find(without) is not None):
                 return True
             return any(
