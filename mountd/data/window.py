@@ -39,7 +39,7 @@ STEP = 8 * MiB
 class _Stream:
     next: int  # where the reader is expected
     window: int
-    grow_at: int  # the window grows once the reader gets here
+    unread: int  # how much is to be read until the window grows
     ahead: int  # everything before this has been asked for
 
 
@@ -62,9 +62,12 @@ class Streams:
         known = self._match(offset)
         stream = known or self._start(offset)
         stream.next = max(stream.next, end)
-        if known and stream.next >= stream.grow_at:  # one read alone, however long, tells nothing of the next
+        # What is read counts, not how far it brings the reader: a random read that happens to hit what was fetched
+        # ahead of somebody is no reason to fetch more.
+        stream.unread -= size
+        if known and stream.unread <= 0:  # one read alone, however long, tells nothing of the next
             stream.window = min(max(stream.window * GROWTH, INITIAL_WINDOW), self._limit)
-            stream.grow_at = stream.next + stream.window // 2
+            stream.unread = stream.window // 2
         target = stream.next + stream.window
         if target - stream.ahead < min(stream.window // 2, STEP):
             return Span(offset, end)
@@ -83,7 +86,7 @@ class Streams:
     def _start(self, offset: int) -> _Stream:
         # A read from the start is most often the first of many; anywhere else it is a seek until proven otherwise.
         window = min(INITIAL_WINDOW, self._limit) if offset == 0 else 0
-        stream = _Stream(offset, window, grow_at=offset + (window // 2 or TOLERANCE // 8), ahead=offset)
+        stream = _Stream(offset, window, unread=window // 2 or SEEK, ahead=offset)
         self._streams.insert(0, stream)
         del self._streams[STREAMS:]
         return stream
