@@ -1,10 +1,16 @@
-"""Limits of the daemon's process: no core files, and as many open files as it may have."""
+"""Limits of the daemon's process: no core files, as many open files as it may have, little memory that lies idle."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import resource
 from pathlib import Path
+
+# Source: mallopt(3), malloc.h of glibc.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+# Bytes that are kept for the next read or part when they are free, and the largest piece that is taken from them.
+_KEPT, _PIECE = 64 * 1024 * 1024, 32 * 1024 * 1024
 
 
 def forbid_cores() -> None:
@@ -27,3 +33,17 @@ def allow_files() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def reuse_memory() -> None:
+    """Have all threads take memory from one heap, which keeps what the next piece of a file needs.
+
+    glibc gives each thread a heap of its own, up to eight per core, where the largest pieces that it ever had stay
+    behind; and what goes back to the kernel comes back as pages that are cleared first, a fifth of the work of a read
+    from the local disk. C libraries other than glibc have no such setting, and no such heaps.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 1)
+        mallopt(_M_MMAP_THRESHOLD, _PIECE)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT)

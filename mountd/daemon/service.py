@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 # asyncio works through bodies of megabytes in another thread; with Python's 5 ms each of the kernel's requests could
 # wait that long for its turn.
 SWITCH_INTERVAL = 0.0005
+# So many new objects make Python look for cycles among them: a request makes hundreds, and hardly a cycle.
+GARBAGE = 20_000
 # How often someone who waits hears how far it is, in seconds.
 PROGRESS_INTERVAL = 0.25
 # How many of the pending files are told to those who watch.
@@ -79,6 +81,7 @@ def run(
     sys.setswitchinterval(SWITCH_INTERVAL)
     limits.forbid_cores()
     limits.allow_files()
+    limits.reuse_memory()
     mountpoint.require_fuse()
     if order.store.flavor == "local":
         mountpoint.keep_apart(order.mount_point, order.store.root)
@@ -158,6 +161,7 @@ class Service:
                 with records.published(self.record):
                     log.info("mounted %s at %s", self.record.root, self.record.mount_point)
                     gc.freeze()  # modules are never garbage: looking through them holds up requests
+                    gc.set_threshold(GARBAGE)
                     ready(self.record)
                     self._notifier.tell(READY="1", STATUS=f"{self.record.root} is at {self.record.mount_point}")
                     alive = partial(self._notifier.keep_alive, self.record.mount_point)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 import trio
@@ -48,6 +49,7 @@ class BackingFile:
         self.original: int | None = None
         self._opened, self._closed = opened, closed
         self._fd: int | None = None
+        self._opening = threading.Lock()
         self._shared = False  # it has a second name, under which it must not change
         self._retired: list[int] = []
         # Which blocks have been compared since somebody else may have changed the file; None: nobody can have.
@@ -60,18 +62,24 @@ class BackingFile:
         return self._fd is not None
 
     def fd(self) -> int:
-        """Return the descriptor. Raises OSError."""
+        """Return the descriptor. May be called from a thread; raises OSError."""
         if self._fd is None:
-            try:
-                self._fd = os.open(self.path, _FLAGS, 0o600)
-            except FileNotFoundError:  # somebody has deleted the folder
-                self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._fd = os.open(self.path, _FLAGS, 0o600)
-            self._shared = os.fstat(self._fd).st_nlink > 1
-            if self._closed_as is not None and self._closed_as != _state_of(self._fd):
-                self._compared = set()
-            self._opened()
+            with self._opening:
+                if self._fd is None:
+                    self._fd = self._open()
         return self._fd
+
+    def _open(self) -> int:
+        try:
+            fd = os.open(self.path, _FLAGS, 0o600)
+        except FileNotFoundError:  # somebody has deleted the folder
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = os.open(self.path, _FLAGS, 0o600)
+        self._shared = os.fstat(fd).st_nlink > 1
+        if self._closed_as is not None and self._closed_as != _state_of(fd):
+            self._compared = set()
+        self._opened()
+        return fd
 
     def trusts(self, numbers: Iterable[int]) -> bool:
         """Tell whether these blocks need not be compared with their checksums."""

@@ -341,6 +341,7 @@ class Content:
 
             def put() -> list[Sum]:
                 made: list[Sum] = []
+                fd = self.backing.fd()  # making a file can take the disk a while
                 for span in spans:
                     piece = view[span.start - start : span.end - start]
                     write(fd, piece, span.start)
@@ -349,7 +350,6 @@ class Content:
 
             try:
                 with self.backing.reading():
-                    fd = self.backing.fd()
                     made = put() if len(data) <= INLINE else await trio.to_thread.run_sync(put)
             except OSError as exc:
                 raise from_os_error(exc) from exc
