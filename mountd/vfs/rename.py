@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
-from dataclasses import replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import trio
@@ -29,19 +29,21 @@ from mountd.errors import (
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, ObjectStore, Version
 from mountd.vfs.names import child_key
 from mountd.vfs.nodes import Directory, File, Node
+from mountd.vfs.rebase import moved, rebase
 from mountd.vfs.sidecar import HIDDEN
 from mountd.vfs.tree import TOLERANCE, TreeCopy
 from mountd.writeback.listing import removal_order
 from mountd.writeback.parallel import each
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Iterable
 
     from mountd.vfs.changes import Changes
     from mountd.vfs.files import Files
     from mountd.vfs.namespace import Namespace
     from mountd.writeback.journal import Journal
 
+Place = tuple[Directory, bytes]
 Copies = dict[tuple[Key, Version], ObjectInfo]
 
 log = logging.getLogger(__name__)
@@ -49,6 +51,33 @@ log = logging.getLogger(__name__)
 NOREPLACE, EXCHANGE = 1, 2
 # Objects that one request deletes.
 BATCH = 1000
+
+
+@dataclass(slots=True)
+class _Move:
+    """A rename under way.
+
+    Attributes:
+        source, target: directories, and the names there.
+        replaced: what the target leads to before.
+        intents: of what has been carried out; they end once the journal has the attributes under the new name. The next
+            mount finishes that, too, where this daemon does not come so far.
+    """
+
+    source: Place
+    target: Place
+    replaced: Node | None
+    intents: list[int] = field(default_factory=list)
+
+    @property
+    def key(self) -> Key:
+        """The new key of a file."""
+        return child_key(self.target[0].key, self.target[1])
+
+    @property
+    def folder(self) -> Key:
+        """The new key of a directory."""
+        return Key(self.key + "/")
 
 
 class Renames:
@@ -64,7 +93,7 @@ class Renames:
         self._journal = journal
         self._keeper = namespace.keeper
 
-    async def rename(self, source: tuple[Directory, bytes], target: tuple[Directory, bytes], *, flags: int = 0) -> None:
+    async def rename(self, source: Place, target: Place, *, flags: int = 0) -> None:
         """Make `target` lead to what `source` led to, replacing a file or an empty directory.
 
         Raises NotFound, AlreadyExists (with NOREPLACE), IsADirectory, NotADirectory, NotEmpty, InvalidArgument.
@@ -79,14 +108,14 @@ class Renames:
             else:
                 await self._changes.retrying(lambda: self._rename(source, target, flags), source, target)
 
-    async def _resolve(self, *places: tuple[Directory, bytes]) -> None:
+    async def _resolve(self, *places: Place) -> None:
         """Find all names of the files concerned, before anything is locked."""
         for directory, name in places:
             entry = directory.entries.get(name)
             if entry is not None and entry.node is not None:
                 await self._changes.resolve(entry.node)
 
-    async def _exchange(self, one: tuple[Directory, bytes], two: tuple[Directory, bytes]) -> None:
+    async def _exchange(self, one: Place, two: Place) -> None:
         """Swap two names by way of a third, which nobody else sees."""
         first, second = [await self._namespace.existing(*place) for place in (one, two)]
         if first is second:
@@ -107,57 +136,34 @@ class Renames:
         aside[0].entries.pop(aside[1], None)
         self._journal.end(intent)
 
-    async def _rename(
-        self,
-        source: tuple[Directory, bytes],
-        target: tuple[Directory, bytes],
-        flags: int,
-        *,
-        known: Node | None = None,
-    ) -> None:
+    async def _rename(self, source: Place, target: Place, flags: int, *, known: Node | None = None) -> None:
         node = known or await self._namespace.existing(*source)
         replaced = await self._namespace.lookup(*target)
         if replaced is not None and flags & NOREPLACE:
             raise AlreadyExists(f"{target[1]!r} exists")
         if replaced is node:
             return
-        async with self._ending() as intents:
-            await self._move(node, source, target, replaced, intents)
-
-    async def _move(
-        self,
-        node: Node,
-        source: tuple[Directory, bytes],
-        target: tuple[Directory, bytes],
-        replaced: Node | None,
-        intents: list[int],
-    ) -> None:
-        """Carry out a rename; `intents` gets those that are then to be ended."""
-        if isinstance(node, Directory):
-            self._changes.require_deleting(source[1])
-            async with self._keeper.attributes.quiet(Key(child_key(target[0].key, target[1]) + "/")):
-                hidden = await self._check_directory_target(node, target[0], replaced)
-                if isinstance(replaced, Directory):
-                    await self._changes.remove_hidden(replaced, hidden)
-                await self._rename_directory(node, target, intents)
-        elif isinstance(node, File):
-            if isinstance(replaced, Directory):
-                raise IsADirectory(f"{target[1]!r} is a directory")
-            await self._rename_file(node, source, target, replaced if isinstance(replaced, File) else None, intents)
-
-    @contextlib.asynccontextmanager
-    async def _ending(self) -> AsyncIterator[list[int]]:
-        """End the intents of what the block has carried out, once the journal has the attributes under the new name.
-
-        The next mount finishes that, too, where this daemon does not come so far.
-        """
-        intents: list[int] = []
+        move = _Move(source, target, replaced)
         try:
-            yield intents
+            await self._move(node, move)
             await self._keeper.attributes.journaled()
         finally:
-            for intent in intents:
+            for intent in move.intents:
                 self._journal.end(intent)
+
+    async def _move(self, node: Node, move: _Move) -> None:
+        replaced = move.replaced
+        if isinstance(node, Directory):
+            self._changes.require_deleting(move.source[1])
+            async with self._keeper.attributes.quiet(move.folder):
+                hidden = await self._check_directory_target(node, move.target[0], replaced)
+                if isinstance(replaced, Directory):
+                    await self._changes.remove_hidden(replaced, hidden)
+                await self._rename_directory(node, move)
+        elif isinstance(node, File):
+            if isinstance(replaced, Directory):
+                raise IsADirectory(f"{move.target[1]!r} is a directory")
+            await self._rename_file(node, replaced if isinstance(replaced, File) else None, move)
 
     async def _check_directory_target(self, node: Directory, into: Directory, replaced: Node | None) -> list[Key]:
         """Raise why the directory cannot be moved there; return mountd's own objects in what it replaces."""
@@ -173,75 +179,55 @@ class Renames:
                 raise InvalidArgument("a directory cannot be moved into itself")
             above = above.parent
 
-    async def _rename_file(
-        self,
-        node: File,
-        source: tuple[Directory, bytes],
-        target: tuple[Directory, bytes],
-        replaced: File | None,
-        intents: list[int],
-    ) -> None:
+    async def _rename_file(self, node: File, replaced: File | None, move: _Move) -> None:
         async with self._both(node, replaced):
             for each_file in (node, replaced):
                 if each_file is not None:
                     await self._files.recognize(each_file)
             if replaced is not None and not replaced.others:
                 await self._files.detach(replaced)
-            copied = await self._make_target(node, source, target, replaced, intents)
+            copied = await self._make_target(node, replaced, move)
             if replaced is not None:
-                await self._changes.nameless(replaced, *target)
+                await self._changes.nameless(replaced, *move.target)
             if copied is not None and abs(node.attributes.mtime_ns - copied.mtime_ns) > TOLERANCE:
                 node.attributes.times_set = True  # a copy is as old as the copying
-            self._move_file(node, source, target, copied)
+            self._move_file(node, move, copied)
 
-    async def _make_target(
-        self,
-        node: File,
-        source: tuple[Directory, bytes],
-        target: tuple[Directory, bytes],
-        replaced: File | None,
-        intents: list[int],
-    ) -> ObjectInfo | None:
+    async def _make_target(self, node: File, replaced: File | None, move: _Move) -> ObjectInfo | None:
         """Have the store hold the file under its new key, if it holds either of the two files at all."""
-        key = child_key(target[0].key, target[1])
-        there = replaced.info_at(*target) if replaced is not None else None
+        there = replaced.info_at(*move.target) if replaced is not None else None
         expect = there.version if there is not None else ABSENT
         being_made = self._files.is_being_made(node)
         if there is not None and being_made:
-            await self._take_place(node, source, there)
+            await self._take_place(node, move.source, there)
             return None
         if node.info is None:
             # Not in the store yet: it will be uploaded under its new name alone.
             if there is not None:
-                await self._files.store_as(node, key, expect=expect)
+                await self._files.store_as(node, move.key, expect=expect)
             return node.info
-        self._changes.require_deleting(source[1])
+        self._changes.require_deleting(move.source[1])
         if node.dirty and not being_made:
             await self._files.store_as(node, node.key, expect=node.info.version)
-        info = node.info_at(*source)
+        info = node.info_at(*move.source)
         if info is None:
-            raise Stale(f"{source[1]!r} was changed by somebody else")
-        return await self._move_object(node, info, key, expect, source, intents)
+            raise Stale(f"{move.source[1]!r} was changed by somebody else")
+        return await self._move_object(node, info, expect, move)
 
-    async def _move_object(
-        self,
-        node: File,
-        info: ObjectInfo,
-        key: Key,
-        expect: Version,
-        source: tuple[Directory, bytes],
-        intents: list[int],
-    ) -> ObjectInfo:
+    async def _move_object(self, node: File, info: ObjectInfo, expect: Version, move: _Move) -> ObjectInfo:
         if self._store.capabilities.folders:
-            return await self._store.rename(info, key, expect=expect)
+            return await self._store.rename(info, move.key, expect=expect)
         if not self._store.capabilities.deferred:
-            return await self._copy_and_delete(info, key, expect, source, intents)
-        await self._changes.keep_alive(source[0], without=source[1])
+            return await self._copy_and_delete(info, expect, move)
+        await self._changes.keep_alive(move.source[0], without=move.source[1])
         if node.attributes.record:  # it is said of the new name later: the next mount does so where this one dies
-            intents.append(await trio.to_thread.run_sync(lambda: self._journal.begin(info, key, expect=expect)))
-        return await self._store.rename(info, key, expect=expect)
+            move.intents.append(await self._begin(info, expect, move))
+        return await self._store.rename(info, move.key, expect=expect)
 
-    async def _take_place(self, node: File, source: tuple[Directory, bytes], there: ObjectInfo) -> None:
+    async def _begin(self, info: ObjectInfo, expect: Version, move: _Move) -> int:
+        return await trio.to_thread.run_sync(lambda: self._journal.begin(info, move.key, expect=expect))
+
+    async def _take_place(self, node: File, source: Place, there: ObjectInfo) -> None:
         """Let a file that is still being written replace an object once it is closed, or synced.
 
         Others find the old bytes until then, and the new ones from then on: what has been written so far, of which the
@@ -256,19 +242,17 @@ class Renames:
         self._files.created(node)
         node.info = there
 
-    async def _copy_and_delete(
-        self, info: ObjectInfo, key: Key, expect: Version, source: tuple[Directory, bytes], intents: list[int]
-    ) -> ObjectInfo:
-        intent = await trio.to_thread.run_sync(lambda: self._journal.begin(info, key, expect=expect))
+    async def _copy_and_delete(self, info: ObjectInfo, expect: Version, move: _Move) -> ObjectInfo:
+        intent = await self._begin(info, expect, move)
         crash.point("rename-begun")
         try:
-            copied = await self._store.copy(info, key, expect=expect)
+            copied = await self._store.copy(info, move.key, expect=expect)
         except MountdError:
             self._journal.end(intent)
             raise
         crash.point("rename-copied")
         try:
-            await self._changes.keep_alive(source[0], without=source[1])
+            await self._changes.keep_alive(move.source[0], without=move.source[1])
             with contextlib.suppress(VersionChanged):  # somebody has written a new object under the old name: it stays
                 await self._store.delete(info.key, expect=info.version)
         except MountdError:
@@ -276,7 +260,7 @@ class Renames:
             # may have done something else with the names by then.
             self._journal.end(intent)
             raise
-        intents.append(intent)
+        move.intents.append(intent)
         crash.point("rename-deleted")
         return copied
 
@@ -287,26 +271,20 @@ class Renames:
                 await stack.enter_async_context(node.lock)
             yield
 
-    def _move_file(
-        self,
-        node: File,
-        source: tuple[Directory, bytes],
-        target: tuple[Directory, bytes],
-        info: ObjectInfo | None,
-    ) -> None:
+    def _move_file(self, node: File, move: _Move, info: ObjectInfo | None) -> None:
         """Record in the namespace what the store has just done."""
-        if source == (node.parent, node.name):
-            node.parent, node.name = target
+        if move.source == (node.parent, node.name):
+            node.parent, node.name = move.target
             if info is not None:
                 node.info = info
                 if node.content is not None and node.content.base is not None:
                     node.content.base = info
         else:
-            node.remove_name(*source)
-            node.add_name(*target, info)
-        self._renamed(node, source, target)
+            node.remove_name(*move.source)
+            node.add_name(*move.target, info)
+        self._renamed(node, move.source, move.target)
 
-    def _renamed(self, node: Node, source: tuple[Directory, bytes], target: tuple[Directory, bytes]) -> None:
+    def _renamed(self, node: Node, source: Place, target: Place) -> None:
         now = trio.current_time()
         source[0].changed(source[1], None, now)
         target[0].changed(target[1], node, now)
@@ -316,32 +294,33 @@ class Renames:
         for directory in {source[0], target[0]}:
             self._keeper.entries_changed(directory)
 
-    async def _rename_directory(self, node: Directory, target: tuple[Directory, bytes], intents: list[int]) -> None:
+    async def _rename_directory(self, node: Directory, move: _Move) -> None:
         assert node.parent is not None  # the root has no name that could change
         place = node.parent, node.name
-        source, goal = node.key, Key(child_key(target[0].key, target[1]) + "/")
+        source, goal = node.key, move.folder
         node.moving = trio.Event()
         try:
             async with self._still(node):
                 if self._store.capabilities.folders:
                     await self._keeper.attributes.flush(source)
                     await self._store.rename(ObjectInfo(source, 0, 0, ABSENT), goal)
-                    self._rebase(node, lambda info: _moved(info, source, goal))
+                    rebase(node, lambda info: moved(info, source, goal))
                 else:
                     async with self._keeper.attributes.quiet(source):
-                        copies = await self._move_tree(place, source, goal, intents)
-                    self._rebase(node, lambda info: copies.get((info.key, info.version), info))
-                old = target[0].entry(target[1]).node
+                        copies = await self._move_tree(place, source, move)
+                    rebase(node, lambda info: copies.get((info.key, info.version), info))
+                old = move.target[0].entry(move.target[1]).node
                 if old is not None:
                     old.unlinked = True
-                node.parent, node.name = target
-                self._renamed(node, place, target)
+                node.parent, node.name = move.target
+                self._renamed(node, place, move.target)
         finally:
             node.moving.set()
             node.moving = None
 
-    async def _move_tree(self, place: tuple[Directory, bytes], source: Key, goal: Key, intents: list[int]) -> Copies:
+    async def _move_tree(self, place: Place, source: Key, move: _Move) -> Copies:
         """Copy everything below `source`, then delete it there; return what has become of each object."""
+        goal = move.folder
         intent = await trio.to_thread.run_sync(self._journal.begin_tree, source, goal)
         crash.point("tree-begun")
         tree = TreeCopy(self._store, self._keeper, source, goal)
@@ -351,7 +330,7 @@ class Renames:
         await self._delete_all([*tree.copies, *tree.replaced], below=source)
         crash.point("tree-deleted")
         self._keeper.attributes.forget_below(source)
-        intents.append(intent)
+        move.intents.append(intent)
         await tree.relink()
         return {(info.key, info.version): copy for info, copy in tree.copies.items()}
 
@@ -396,44 +375,3 @@ class Renames:
                 await each(batches, lambda keys: self._store.delete_many({key: versions.get(key) for key in keys}))
             else:
                 await each(group, delete)
-
-    def _rebase(self, directory: Directory, became: Callable[[ObjectInfo], ObjectInfo]) -> None:
-        """Tell the nodes at and below which objects they stand for now; what was listed has other keys.
-
-        A node whose version somebody else had replaced before the copying stands for none of them, and is found to be
-        outdated at its next open.
-        """
-        for node in [directory, *directory.tree()]:
-            if isinstance(node, Directory):
-                node.listing = node.coming = node.sidecar = None
-                _rebase_catalog(node, became)
-            elif isinstance(node, File):
-                _rebase_file(node, became)
-
-
-def _rebase_catalog(directory: Directory, became: Callable[[ObjectInfo], ObjectInfo]) -> None:
-    catalog = directory.catalog
-    for slot in catalog.slots():
-        info = catalog.fact(slot, directory.key)
-        if info is None:
-            continue
-        moved = became(info)
-        if moved is info:  # replaced by somebody else, who knows by what
-            catalog.drop(slot)
-        else:
-            catalog.update(slot, moved)
-
-
-def _rebase_file(node: File, became: Callable[[ObjectInfo], ObjectInfo]) -> None:
-    if node.info is not None and (moved := became(node.info)) is not node.info:
-        node.info = moved
-        if node.content is not None and node.content.base is not None:
-            node.content.base = moved
-    for other in node.others:
-        if other.info is not None:
-            other.info = became(other.info)
-
-
-def _moved(info: ObjectInfo, source: Key, goal: Key) -> ObjectInfo:
-    """Return what a rename in one step makes of an object: the same version under another key."""
-    return replace(info, key=Key(goal + info.key[len(source) :])) if info.key.startswith(source) else info
