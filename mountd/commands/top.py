@@ -16,9 +16,11 @@ import click
 from mountd import units
 from mountd.commands import names, rates
 from mountd.commands.output import print_json
+from mountd.config import Folders
 from mountd.daemon import client
 from mountd.errors import EXIT_USAGE, UserError
-from mountd.mounts import mount_at, running_mounts
+from mountd.mounts import mount_at, mount_of, running_mounts
+from mountd.stores.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,9 +59,15 @@ def top(store: str | None, interval: str, once: bool, as_json: bool) -> None:
 
 
 def chosen(store: str | None) -> MountRecord:
-    """Return the running mount that is meant; the only one where nobody says which. Raises UserError."""
+    """Return the running mount that is meant: where nobody says which, the only one, or the active store's.
+
+    Raises UserError.
+    """
     running = running_mounts()
-    found = mount_at(store, running) if store else running[0] if len(running) == 1 else None
+    if store is None:
+        found = running[0] if len(running) == 1 else mount_of(Registry(Folders.of_this_user()).active(), running)
+    else:
+        found = mount_at(store, running)
     if found is None:
         mounted = ", ".join(f"{each.store} at {each.mount_point}" for each in running) or "nothing; mountd mount"
         raise UserError(f"{store or 'which one?'} (mounted: {mounted})", EXIT_USAGE)

@@ -134,3 +134,19 @@ def test_which_mount_is_asked(host, mount):
     done = host.run("top", "other", check=False)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert f"prod at {mount.path}" in done.stderr
+
+
+def test_of_several_mounts_that_of_the_active_store_is_meant(host, mount, tmp_path):
+    """Unless that is not mounted: then they are named."""
+    for name in "one", "two":
+        (tmp_path / name).mkdir()
+        host.run("store", "register", name, "--path", tmp_path / name)
+        host.run("mount", name)
+    host.run("store", "set", "two")
+    assert str(tmp_path / "two") in host.run("top", "-d", "0.1").stdout
+    host.run("unmount", "two")
+    done = host.run("top", check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"prod at {mount.path}" in done.stderr
+    assert "one at" in done.stderr
+    host.run("unmount", "one")
