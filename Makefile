@@ -65,6 +65,7 @@ $(INSTALLED): pyproject.toml | build-packages
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'  # dependency groups came with 25.1
 	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m compileall -q mountd  # not at each start, where Python may not write beside the sources
 	@touch $@
 
 $(TESTABLE): pyproject.toml $(INSTALLED)
