@@ -10,6 +10,12 @@ def blobs(mount):
     return sorted((path for path in found if path.stat().st_blocks), key=lambda path: -path.stat().st_size)
 
 
+def closed(mount):
+    """Return when the kernel has given all handles back, some time after `close()`: a file that is open is trusted."""
+    while mount.status()["handles"]:
+        time.sleep(0.05)
+
+
 def turn(path, offset):
     """Turn a bit of a file."""
     with open(path, "r+b") as file:

@@ -3,14 +3,13 @@
 import errno
 import json
 import os
-import time
 from pathlib import Path
 
 import pytest
 
 from mountd.daemon import client
 from mountd.daemon.records import MountRecord
-from tests.mount.damage import blobs, drop, reach_the_daemon, turn
+from tests.mount.damage import blobs, closed, drop, reach_the_daemon, turn
 
 MiB = 1024 * 1024
 BLOCK = 128 * 1024
@@ -38,8 +37,7 @@ def test_damaged_bytes_that_are_stored_are_fetched_again(mount, s3_store, when, 
     if when == "unmounted":
         mount.unmount()
     else:
-        while mount.status()["handles"]:  # the kernel gives a handle back some time after close()
-            time.sleep(0.05)
+        closed(mount)
     damage(blobs(mount)[0])
     if when == "unmounted":
         mount.host.run("mount", mount.name, mount.path)
@@ -111,7 +109,9 @@ class TestCommands:
             s3_store.put(name, name.encode() * MiB)
         for name in "abc":
             assert (mount / name).read_bytes() == name.encode() * MiB
-        if not mounted:
+        if mounted:
+            closed(mount)
+        else:
             mount.unmount()
         return mount
 
