@@ -61,10 +61,10 @@ class Streams:
         end = offset + size
         known = self._match(offset)
         stream = known or self._start(offset)
+        # A read that happens to hit what was fetched far ahead of somebody brings nobody further: windows that grew
+        # with it made random readers fetch half a file.
+        stream.unread -= max(0, end - stream.next) if offset <= stream.next + LEAP else size
         stream.next = max(stream.next, end)
-        # What is read counts, not how far it brings the reader: a random read that happens to hit what was fetched
-        # ahead of somebody is no reason to fetch more.
-        stream.unread -= size
         if known and stream.unread <= 0:  # one read alone, however long, tells nothing of the next
             stream.window = min(max(stream.window * GROWTH, INITIAL_WINDOW), self._limit)
             stream.unread = stream.window // 2
