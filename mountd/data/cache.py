@@ -110,6 +110,7 @@ class Cache:
         saved = self._find(info)
         if saved is not None and saved.info.size == info.size and saved.id not in self._live:
             found = self._content(saved.id, info, checks=saved.checks)
+            found.noted = found.state
             if saved.id in self._trusted:
                 found.backing.rely_on(self._trusted.pop(saved.id))
             return self._adopt(found)
@@ -153,8 +154,11 @@ class Cache:
         if content.base is None or content.pinned or content.dirty:
             self.drop(content)
         else:
-            self._left[content.base.key] = content
-            self.rest(content)
+            if content.noted == content.state:  # the index has it as it is
+                content.close()
+            else:
+                self._left[content.base.key] = content
+                self.rest(content)
             self._trusted[content.path.name] = content.backing.trust
             if len(self._trusted) > TRUSTED:
                 self._trusted.popitem(last=False)
@@ -318,14 +322,23 @@ class Cache:
         """Write what is known of resting contents to the index."""
         batch, self._unsaved = self._unsaved, {}
         self._to_save = trio.Event()
-        rows = [row for name, content in batch.items() if (row := await self._row(name, content)) is not None]
-        if rows:
-            try:
+        rows: list[Saved] = []
+        states = {}
+        try:
+            for name, content in batch.items():
+                state = content.state
+                row = await self._row(name, content)
+                if row is not None:
+                    rows.append(row)
+                    states[content] = state
+                await trio.lowlevel.checkpoint()  # thousands may have come to rest at once
+            if rows:
                 await trio.to_thread.run_sync(self._index.save, rows)
-            except MountdError:
-                self._unsaved = batch | self._unsaved
-                raise
+        except BaseException:
+            self._unsaved = batch | self._unsaved
+            raise
         for name, content in batch.items():
+            content.noted = states.get(content)
             if name not in self._unsaved:
                 self._settled(content)
 

@@ -71,6 +71,7 @@ class Content:
         backing: the backing file, read by threads as `backing.reading` tells.
         pinned: keep every byte here, because the store no longer has it.
         dropped: how many bytes have turned out damaged and were dropped, because the store has them.
+        noted: the `state` that the cache's index has, where it has one.
         unwritten: zeros that are there because the file was made longer, where nobody has written yet.
         watchers: called with `(start, end)` whenever bytes change.
     """
@@ -95,6 +96,7 @@ class Content:
         self.settled = 0 if base else -1  # a new file, though empty, is something the store lacks
         self.pinned = False
         self.dropped = 0
+        self.noted: tuple[ObjectInfo | None, int] | None = None
         self.extents = ExtentMap()
         self.watchers: set[Callable[[int, int], None]] = set()
         self._sums = Sums(checks, size)
@@ -102,6 +104,7 @@ class Content:
             self.extents.set(*blocks.span(number, size), State.CLEAN)
         self._ledger = ledger
         self._discarded = False
+        self._changes = 0
         self._mutex = trio.Lock()
         self._snapshot: Snapshot | None = None
         self._refused = ExtentMap()
@@ -341,7 +344,6 @@ class Content:
 
             def put() -> list[Sum]:
                 made: list[Sum] = []
-                fd = self.backing.fd()  # making a file can take the disk a while
                 for span in spans:
                     piece = view[span.start - start : span.end - start]
                     write(fd, piece, span.start)
@@ -350,6 +352,7 @@ class Content:
 
             try:
                 with self.backing.reading():
+                    fd = self.backing.fd()  # now, so that a close that comes meanwhile closes it
                     made = put() if len(data) <= INLINE else await trio.to_thread.run_sync(put)
             except OSError as exc:
                 raise from_os_error(exc) from exc
@@ -527,7 +530,13 @@ class Content:
         self._sums = Sums()
         self.path.unlink(missing_ok=True)
 
+    @property
+    def state(self) -> tuple[ObjectInfo | None, int]:
+        """What is another one whenever something else is here, or the same of another version."""
+        return self.base, self._changes
+
     def _set(self, start: int, end: int, state: State | None) -> None:
+        self._changes += 1
         before = self.extents.total()
         self.extents.set(start, end, state)
         self._ledger.grew(self.extents.total() - before)

@@ -6,6 +6,7 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 import pyfuse3
+import trio
 
 from mountd.errors import InvalidArgument
 from mountd.fuse.reply import attributes, nothing, reply
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 # What df shows for a store without a limit of its own: 1 PiB, all of it free.
 _BLOCK = 4096
 _BLOCKS = 2**50 // _BLOCK
+# The kernel gives back thousands of nodes in one request when memory is short; so many take a millisecond.
+_FORGOTTEN = 20
 
 
 class Operations(pyfuse3.Operations):
@@ -75,8 +78,10 @@ class Operations(pyfuse3.Operations):
 
     @reply
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
-        for inode, lookups in inode_list:
+        for number, (inode, lookups) in enumerate(inode_list, 1):
             self._fs.forget(inode, lookups)
+            if number % _FORGOTTEN == 0:  # whoever waits for an answer need not wait for the rest
+                await trio.lowlevel.checkpoint()
 
     @reply
     async def opendir(self, inode: int, ctx: Any) -> int:

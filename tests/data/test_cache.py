@@ -103,3 +103,29 @@ async def test_what_was_compared_is_not_again_unless_somebody_was_at_the_file(tm
     assert not changed._verified(0, len(data))
     assert await changed.read(0, BLOCK) is None
     cache.drop(changed)
+
+
+async def test_what_the_index_has_as_it_is_is_not_noted_again(tmp_path, journal, monkeypatch):
+    """When the kernel forgets thousands of files at once; but what has come here since then is."""
+    cache = Cache(tmp_path / "blobs", journal, limit=MiB)
+    data, noted = os.urandom(2 * BLOCK), []
+    info = ObjectInfo(Key("a"), len(data), 0, Version("1"))
+    content = cache.open(info)
+    await content.fill(0, data[:BLOCK])
+    cache.rest(content)
+    await cache.save()
+    save = journal.save
+    monkeypatch.setattr(journal, "save", lambda rows: noted.append(rows) or save(rows))
+    cache.leave(content)
+    await cache.save()
+    again = cache.open(info)
+    assert await again.read(0, BLOCK) == data[:BLOCK]
+    cache.leave(again)
+    await cache.save()
+    assert noted == []
+    more = cache.open(info)
+    await more.fill(BLOCK, data[BLOCK:])
+    cache.leave(more)
+    await cache.save()
+    assert len(noted) == 1
+    assert journal.find(info.key, info.version).checks == checks_of(data)

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import trio
 
+from mountd.fuse.operations import Operations
+from mountd.metrics import Watch
 from mountd.objects.interface import Chunk, Key, ObjectInfo
 from mountd.objects.limit import LimitedStore
 from mountd.objects.memory import MemoryStore
@@ -109,6 +111,22 @@ async def test_files_that_were_read_are_let_go(mount, tree):
         await shell.close(written)
         assert await shell.stored("d04/new") == b"not stored yet"
         assert await shell.read("d19/f000") == b"x" * 10
+
+
+async def test_nobody_waits_while_the_kernel_gives_back_everything_it_knows(mount, tree):
+    """As it does in one request when memory is short: others are answered in between."""
+    async with mount(tree, freshness="inf") as shell:
+        kernel = Kernel(shell)
+        await kernel.walk()
+        known, kernel._known = kernel._known, {}
+        operations, left = Operations(shell.fs, Watch()), []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(operations.forget, list(known.values()))
+            while len(shell.fs.nodes.numbers):
+                left.append(len(shell.fs.nodes.numbers))
+                await trio.lowlevel.checkpoint()
+        assert len(set(left)) > 10
+        assert await kernel.walk() == DIRECTORIES * FILES
 
 
 async def test_a_directory_that_is_being_read_is_left_alone(mount, tree):
