@@ -221,8 +221,8 @@ class Content:
         if expendable:
             self.dropped += before - self.extents.total()
             log.warning("%s: the local disk has damaged it; the store is asked for it again", self.path)
-        self._sums.damaged |= numbers
-        self._sums.damaged -= expendable
+        self._sums.found_damaged(numbers - expendable - self._sums.damaged)
+        self._sums.found_sound(expendable)
 
     def _expendable(self, numbers: Iterable[int]) -> list[int]:
         """Return those of the blocks that the store has, too."""

@@ -138,12 +138,13 @@ class Sums:
         damaged: blocks whose bytes are not those that were written, which are nowhere else.
     """
 
-    __slots__ = ("_parts", "_whole", "_zeros", "damaged")
+    __slots__ = ("_bad", "_parts", "_whole", "_zeros", "damaged")
 
     def __init__(self, checks: dict[int, int] | None = None, size: int = 0) -> None:
         self._whole: dict[int, int] = {}  # most blocks, so kept small: number -> checksum
         self._parts: dict[int, list[Sum]] = {}  # blocks of which only runs are here, and a short last one
         self._zeros = ExtentMap()
+        self._bad = ExtentMap()  # of the damaged blocks, what has not been written again
         self.damaged: set[int] = set()
         self.add(Sum(*blocks.span(number, size), crc) for number, crc in (checks or {}).items())
 
@@ -175,17 +176,32 @@ class Sums:
     def apply(self, edit: Edit, made: Sequence[Sum]) -> None:
         """The change has been made, and these checksums have come of it."""
         replaced = [*edit.torn, edit.joined]
+        self.found_damaged(edit.damaged)
+        self._bad.set(edit.start, edit.end, None)
         for number in self._known(edit.start, edit.end):
             kept = [e for e in self._of(number) if (e.end <= edit.start or e.start >= edit.end) and e not in replaced]
             if number in edit.dropped:
                 kept = []
                 self._zeros.set(number * blocks.BLOCK, (number + 1) * blocks.BLOCK, None)
-            if not kept and not any(each is not None and each.block == number for each in replaced):
-                self.damaged.discard(number)  # nothing is left of what was damaged
+            if not self._bad.spans(number * blocks.BLOCK, (number + 1) * blocks.BLOCK, 1):
+                self.damaged.discard(number)
             self._set(number, kept)
         self._zeros.set(edit.start, edit.end, None)
-        self.damaged |= edit.damaged
         self.add(made)
+
+    def found_damaged(self, numbers: Collection[int]) -> None:
+        """Note that these blocks are not as they were written, until nothing is left of what they have now."""
+        self.damaged.update(numbers)
+        for number in numbers:
+            start, end = number * blocks.BLOCK, (number + 1) * blocks.BLOCK
+            for span in [*(Span(each.start, each.end) for each in self._of(number)), *self._zeros.spans(start, end, 1)]:
+                self._bad.set(span.start, span.end, 1)
+
+    def found_sound(self, numbers: Collection[int]) -> None:
+        """Note that these blocks are not damaged, or no longer here."""
+        self.damaged.difference_update(numbers)
+        for number in numbers:
+            self._bad.set(number * blocks.BLOCK, (number + 1) * blocks.BLOCK, None)
 
     def forget(self, start: int, end: int) -> None:
         """Know nothing any more of the blocks that share a byte with `[start, end)`."""

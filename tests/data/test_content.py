@@ -258,8 +258,9 @@ async def test_what_was_written_here_gets_checksums_once_it_is_clean(tmp_path):
     content.close()
 
 
-async def test_damage_is_not_hidden_by_writing_over_a_part_of_it(tmp_path):
-    """A write into a block that the disk has damaged makes no checksum of the damage; one over all of it heals."""
+@pytest.mark.parametrize("pieces", [1, 2, 5])
+async def test_damage_is_not_hidden_by_writing_over_a_part_of_it(tmp_path, pieces):
+    """A write into a block that the disk has damaged makes no checksum of the damage; writes over all of it heal."""
     content = Content(tmp_path / "blob", base=None, size=0, ledger=Ledger())
     await content.write(0, b"a" * (2 * blocks.BLOCK))
     turn(content.path, 10)
@@ -268,7 +269,11 @@ async def test_damage_is_not_hidden_by_writing_over_a_part_of_it(tmp_path):
     with pytest.raises(Corrupt, match="damaged what was written at byte 0"):
         await content.read_frozen(snapshot, 0, content.size)
     content.thaw(snapshot)
-    await content.write(0, b"c" * blocks.BLOCK)
+    step = -(-blocks.BLOCK // pieces)
+    for start in range(0, blocks.BLOCK, step):
+        with pytest.raises(Corrupt):
+            await content.read(start, blocks.BLOCK)
+        await content.write(start, b"c" * min(step, blocks.BLOCK - start))
     snapshot = await content.freeze()
     data, _ = await content.read_frozen(snapshot, 0, content.size)
     assert data == b"c" * blocks.BLOCK + b"a" * blocks.BLOCK
