@@ -133,19 +133,15 @@ class Sums:
     Args:
         checks: block number -> CRC32C of blocks that are there as a whole.
         size: of the file, in bytes: its last block may be short.
-
-    Attributes:
-        damaged: blocks whose bytes are not those that were written, which are nowhere else.
     """
 
-    __slots__ = ("_bad", "_parts", "_whole", "_zeros", "damaged")
+    __slots__ = ("_damaged", "_parts", "_whole", "_zeros")
 
     def __init__(self, checks: dict[int, int] | None = None, size: int = 0) -> None:
         self._whole: dict[int, int] = {}  # most blocks, so kept small: number -> checksum
         self._parts: dict[int, list[Sum]] = {}  # blocks of which only runs are here, and a short last one
         self._zeros = ExtentMap()
-        self._bad = ExtentMap()  # of the damaged blocks, what has not been written again
-        self.damaged: set[int] = set()
+        self._damaged = ExtentMap()  # what is not as it was written, and has not been written again
         self.add(Sum(*blocks.span(number, size), crc) for number, crc in (checks or {}).items())
 
     def add(self, sums: Iterable[Sum]) -> None:
@@ -177,31 +173,32 @@ class Sums:
         """The change has been made, and these checksums have come of it."""
         replaced = [*edit.torn, edit.joined]
         self.found_damaged(edit.damaged)
-        self._bad.set(edit.start, edit.end, None)
+        self._damaged.set(edit.start, edit.end, None)
         for number in self._known(edit.start, edit.end):
             kept = [e for e in self._of(number) if (e.end <= edit.start or e.start >= edit.end) and e not in replaced]
             if number in edit.dropped:
                 kept = []
                 self._zeros.set(number * blocks.BLOCK, (number + 1) * blocks.BLOCK, None)
-            if not self._bad.spans(number * blocks.BLOCK, (number + 1) * blocks.BLOCK, 1):
-                self.damaged.discard(number)
             self._set(number, kept)
         self._zeros.set(edit.start, edit.end, None)
         self.add(made)
 
+    @property
+    def damaged(self) -> set[int]:
+        """The blocks that have bytes which are not those that were written, and which are nowhere else."""
+        return {number for run in self._damaged for number in blocks.touched(run.start, run.end)}
+
     def found_damaged(self, numbers: Collection[int]) -> None:
         """Note that these blocks are not as they were written, until nothing is left of what they have now."""
-        self.damaged.update(numbers)
         for number in numbers:
             start, end = number * blocks.BLOCK, (number + 1) * blocks.BLOCK
             for span in [*(Span(each.start, each.end) for each in self._of(number)), *self._zeros.spans(start, end, 1)]:
-                self._bad.set(span.start, span.end, 1)
+                self._damaged.set(span.start, span.end, 1)
 
     def found_sound(self, numbers: Collection[int]) -> None:
         """Note that these blocks are not damaged, or no longer here."""
-        self.damaged.difference_update(numbers)
         for number in numbers:
-            self._bad.set(number * blocks.BLOCK, (number + 1) * blocks.BLOCK, None)
+            self._damaged.set(number * blocks.BLOCK, (number + 1) * blocks.BLOCK, None)
 
     def forget(self, start: int, end: int) -> None:
         """Know nothing any more of the blocks that share a byte with `[start, end)`."""
@@ -228,7 +225,7 @@ class Sums:
 
     def is_damaged(self, start: int, end: int) -> bool:
         """Tell whether damaged blocks share a byte with `[start, end)`."""
-        return bool(self.damaged) and not self.damaged.isdisjoint(blocks.touched(start, end))
+        return bool(self._damaged) and not self.damaged.isdisjoint(blocks.touched(start, end))
 
     def _of(self, number: int) -> list[Sum]:
         whole = self._whole.get(number)
@@ -247,6 +244,6 @@ class Sums:
     def _known(self, start: int, end: int) -> list[int]:
         """Return the blocks in `[start, end)` of which something is known; a sparse file has many more."""
         touched = blocks.touched(start, end)
-        if len(touched) > len(self._whole) + len(self._parts) + len(self.damaged):
-            return [number for number in {*self._whole, *self._parts, *self.damaged} if number in touched]
-        return [n for n in touched if n in self._whole or n in self._parts or n in self.damaged]
+        if len(touched) > len(self._whole) + len(self._parts):
+            return [number for number in (*self._whole, *self._parts) if number in touched]
+        return [n for n in touched if n in self._whole or n in self._parts]
