@@ -64,7 +64,7 @@ class BackingFile:
     def fd(self) -> int:
         """Return the descriptor. May be called from a thread; raises OSError."""
         if self._fd is None:
-            with self._opening:
+            with self._opening:  # a large write opens it in a thread, while others read
                 if self._fd is None:
                     self._fd = self._open()
         return self._fd

@@ -59,14 +59,12 @@ class _Move:
 
     Attributes:
         source, target: directories, and the names there.
-        replaced: what the target leads to before.
         intents: of what has been carried out; they end once the journal has the attributes under the new name. The next
             mount finishes that, too, where this daemon does not come so far.
     """
 
     source: Place
     target: Place
-    replaced: Node | None
     intents: list[int] = field(default_factory=list)
 
     @property
@@ -143,16 +141,15 @@ class Renames:
             raise AlreadyExists(f"{target[1]!r} exists")
         if replaced is node:
             return
-        move = _Move(source, target, replaced)
+        move = _Move(source, target)
         try:
-            await self._move(node, move)
+            await self._move(node, replaced, move)
             await self._keeper.attributes.journaled()
         finally:
             for intent in move.intents:
                 self._journal.end(intent)
 
-    async def _move(self, node: Node, move: _Move) -> None:
-        replaced = move.replaced
+    async def _move(self, node: Node, replaced: Node | None, move: _Move) -> None:
         if isinstance(node, Directory):
             self._changes.require_deleting(move.source[1])
             async with self._keeper.attributes.quiet(move.folder):
