@@ -13,6 +13,12 @@ def uploads(store):
     return {(each["Key"], each["UploadId"]) for each in found}
 
 
+def parts(store):
+    """Return the parts of the multipart uploads under way in a bucket of S3. A daemon notes an upload before these."""
+    under_way = [store.client.list_parts(Bucket=store.bucket, Key=key, UploadId=id) for key, id in uploads(store)]
+    return [part for each in under_way for part in each.get("Parts", ())]
+
+
 def half_written(mount, begun):
     """Write most of a large file, wait until parts of it are in the store, and kill the daemon."""
     file = os.open(mount / "large", os.O_WRONLY | os.O_CREAT)
@@ -32,7 +38,7 @@ def test_multipart_uploads_of_a_killed_daemon_are_aborted(host, s3_store):
     """The next mount aborts what its own daemon left; an upload of another client goes on. [uploads-abandoned]"""
     theirs = s3_store.client.create_multipart_upload(Bucket=s3_store.bucket, Key="theirs")["UploadId"]
     mount = host.mount(s3_store)
-    half_written(mount, lambda: len(uploads(s3_store)) > 1)
+    half_written(mount, lambda: parts(s3_store))
     host.mount(s3_store)
     assert uploads(s3_store) == {("theirs", theirs)}
     assert s3_store.keys() == []
