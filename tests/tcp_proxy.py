@@ -111,19 +111,20 @@ class _Connection:
         """Carry bytes both ways until either side, or a fault, ends it."""
         open_ends = set(self._peers)
         while open_ends:
-            fault, closed = self._proxy.state
+            ready = select.select(list(open_ends), [], [], LOOK)[0]
+            fault, closed = self._proxy.state  # as it is now that there is something to carry
             if closed:
                 return
-            if fault is not None and self._stopped_by(fault):
-                return
-            if fault is not None and fault.kind == "hole":
-                time.sleep(LOOK)
-                continue
-            for end in select.select(list(open_ends), [], [], LOOK)[0]:
-                if not self._carry(end):
-                    open_ends.discard(end)
             if fault is None:
                 self._met = None
+            elif self._stopped_by(fault):
+                return
+            elif fault.kind == "hole":
+                time.sleep(LOOK)
+                continue
+            for end in ready:
+                if not self._carry(end):
+                    open_ends.discard(end)
 
     def _stopped_by(self, fault):
         """Meet a fault; tell whether that is the end."""

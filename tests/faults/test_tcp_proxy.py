@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+import time
 import urllib.parse
 
 import pytest
@@ -63,6 +64,15 @@ def test_a_connection_is_cut_in_the_middle(proxy):
     """What was announced does not come, and the connection ends in order."""
     with connect(proxy) as connection, proxy.fault("cut", after=1500):
         assert len(answered(connection, b"x" * 1000)) == 500
+
+
+def test_a_fault_counts_from_the_first_byte_after_its_beginning(proxy):
+    """Even where the proxy is waiting for that byte already."""
+    with connect(proxy) as connection:
+        assert answered(connection, b"hello") == b"hello"
+        time.sleep(0.02)
+        with proxy.fault("cut", after=1500):
+            assert len(answered(connection, b"x" * 1000)) == 500
 
 
 def test_nothing_comes_out_of_a_hole(proxy):
