@@ -39,6 +39,9 @@ PIECES = 4
 # known, and this way they take at most twice as long as with that knowledge (the ski rental problem).
 RATE = 256 * MiB
 
+# And so much of that is on its way at a time: its readers go on asking for single blocks meanwhile, and come first.
+SWEEP = 2 * RANGE
+
 # Fetching once more what lies between two holes of a file, up to this much, takes less time than a request for each.
 BRIDGE = MiB // 2
 
@@ -267,7 +270,7 @@ class Fetcher:
         if not min(self._sweep_limit, file.waited * RATE) > absent:
             return
         window = sum(flight.span.end - flight.span.start for flight in file.flights)
-        while file.swept < content.size and window < self._limit and self._in_flight < self._budget:
+        while file.swept < content.size and window < min(self._limit, SWEEP) and self._in_flight < self._budget:
             start, file.swept = file.swept, min(file.swept + RANGE, content.size)
             for span in _bridged(self._lacking(content, file, start, file.swept, RANGE)):
                 self._start(content, file, span, self._stow)
