@@ -87,8 +87,7 @@ def editable(checkout, tmp_path_factory):
     folder = tmp_path_factory.mktemp("editable")
     venv.create(folder / "env", with_pip=True)
     python = folder / "env" / "bin" / "python"
-    # Without dependencies but one: `editables` is what hatchling's exact mode maps the package with.
-    run(python, "-m", "pip", "install", "--no-deps", "--editable", checkout, "editables", cwd=folder)
+    run(python, "-m", "pip", "install", "--no-deps", "--editable", checkout, cwd=folder)
     return python
 
 
@@ -108,7 +107,7 @@ def test_an_editable_install_imports_the_checkout(editable, checkout):
     assert (editable.parent / "mountd").exists()
 
 
-@pytest.mark.parametrize("module", ["cli", "tests"])
-def test_an_editable_install_exposes_nothing_else_of_the_checkout(editable, module):
-    """As an ordinary path entry would."""
-    assert f"ModuleNotFoundError: No module named '{module}'" in import_in(editable, module).stderr
+def test_an_editable_install_costs_no_import(editable):
+    """A line in a `.pth` file that is code runs at each start of Python: hatchling's exact mode takes 25 to 60 ms."""
+    (path,) = editable.parent.parent.glob("lib/python3*/site-packages/*mountd*.pth")
+    assert not path.read_text().startswith("import")

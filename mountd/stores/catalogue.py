@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 from difflib import get_close_matches
-from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
 from mountd.errors import UserError
@@ -14,6 +13,7 @@ from mountd.stores.flavor import Flavor, split_scheme
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from importlib.metadata import EntryPoint, EntryPoints
 
 GROUP = "mountd.flavors"
 
@@ -40,7 +40,7 @@ class FlavorCatalogue:
         """Return the flavor called `name`. Raises UserError where there is none or where its package is broken."""
         if name in self._built_in:
             return self._built_in[name]
-        for entry in entry_points(group=GROUP, name=name):
+        for entry in _named().select(name=name):
             flavor = _load(entry)
             if isinstance(flavor, BrokenFlavor):
                 raise UserError(f"flavor {name} of {flavor.source} is broken: {flavor.reason}")
@@ -62,7 +62,7 @@ class FlavorCatalogue:
     def all(self) -> list[Flavor | BrokenFlavor]:
         """Return every flavor, the built-in ones first, and what is left of the broken ones."""
         found: list[Flavor | BrokenFlavor] = list(self._built_in.values())
-        for entry in entry_points(group=GROUP):
+        for entry in _named():
             if entry.name in self._built_in:
                 found.append(BrokenFlavor(entry.name, entry.value, "the name belongs to a built-in flavor"))
             else:
@@ -70,14 +70,21 @@ class FlavorCatalogue:
         return found
 
     def _custom(self) -> Iterator[Flavor]:
-        for entry in entry_points(group=GROUP):
+        for entry in _named():
             if entry.name not in self._built_in and isinstance(flavor := _load(entry), Flavor):
                 yield flavor
 
     def _suggestion(self, name: str) -> str:
-        names = [*self._built_in, *(entry.name for entry in entry_points(group=GROUP))]
+        names = [*self._built_in, *(entry.name for entry in _named())]
         close = get_close_matches(name, names, n=1)
         return f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
+
+
+def _named() -> EntryPoints:
+    """Return the entry points of installed packages that name flavors."""
+    from importlib.metadata import entry_points  # 20 ms of each command, most of which ask for built-in flavors
+
+    return entry_points(group=GROUP)
 
 
 def _load(entry: EntryPoint) -> Flavor | BrokenFlavor:
