@@ -118,8 +118,11 @@ def start(store: str, mount_point: Path, chosen: Mapping[str, object]) -> None:
 
 
 def _serve(config: StoreConfig, target: Path, settings: MountSettings) -> None:
-    from mountd.daemon import logs, service  # the heavy ones: trio, pyfuse3
+    from mountd.daemon import limits, logs
     from mountd.daemon.order import MountOrder
+
+    limits.seldom_collect()
+    from mountd.daemon import service  # the heavy ones: trio, pyfuse3
 
     logs.to_stderr(debug=settings.debug)
     service.run(MountOrder(config, target, settings), _welcome, manager=ServiceManager.of_this_process())

@@ -15,7 +15,7 @@ import select
 import sys
 from typing import TYPE_CHECKING, Any
 
-from mountd.daemon import logs, service
+from mountd.daemon import limits, logs
 from mountd.daemon.order import MountOrder
 from mountd.errors import EXIT_FAILURE, MountdError, UserError, exit_code_of
 from mountd.redaction import without_secrets
@@ -28,6 +28,9 @@ log = logging.getLogger("mountd.daemon")
 
 def main() -> int:
     """Leave the caller's process tree, mount, report, serve; return the exit code."""
+    limits.seldom_collect()
+    from mountd.daemon import service  # the heavy ones: trio, pyfuse3
+
     report = int(sys.argv[1])
     order = MountOrder.from_json(sys.stdin.read())
     if os.fork():

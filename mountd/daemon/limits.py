@@ -1,9 +1,12 @@
-"""Limits of the daemon's process: no core files, as many open files as it may have, little memory that lies idle."""
+"""Limits of the daemon's process: no core files, as many open files as it may have, little memory that lies idle, and
+no looking for garbage where there is none.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import resource
 from pathlib import Path
 
@@ -11,6 +14,9 @@ from pathlib import Path
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 # Bytes that are kept for the next read or part when they are free, and the largest piece that is taken from them.
 _KEPT, _PIECE = 64 * 1024 * 1024, 32 * 1024 * 1024
+
+# So many new objects make Python look for cycles among them: a request makes hundreds, and hardly a cycle.
+_GARBAGE = 20_000
 
 
 def forbid_cores() -> None:
@@ -47,3 +53,8 @@ def reuse_memory() -> None:
         mallopt(_M_ARENA_MAX, 1)
         mallopt(_M_MMAP_THRESHOLD, _PIECE)
         mallopt(_M_TRIM_THRESHOLD, _KEPT)
+
+
+def seldom_collect() -> None:
+    """Have Python look for cycles seldom. To be called before the libraries are imported, which is faster then."""
+    gc.set_threshold(_GARBAGE)

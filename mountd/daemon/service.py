@@ -43,8 +43,6 @@ log = logging.getLogger(__name__)
 # asyncio works through bodies of megabytes in another thread; with Python's 5 ms each of the kernel's requests could
 # wait that long for its turn.
 SWITCH_INTERVAL = 0.0005
-# So many new objects make Python look for cycles among them: a request makes hundreds, and hardly a cycle.
-GARBAGE = 20_000
 # How often someone who waits hears how far it is, in seconds.
 PROGRESS_INTERVAL = 0.25
 # How many of the pending files are told to those who watch.
@@ -161,7 +159,6 @@ class Service:
                 with records.published(self.record):
                     log.info("mounted %s at %s", self.record.root, self.record.mount_point)
                     gc.freeze()  # modules are never garbage: looking through them holds up requests
-                    gc.set_threshold(GARBAGE)
                     ready(self.record)
                     self._notifier.tell(READY="1", STATUS=f"{self.record.root} is at {self.record.mount_point}")
                     alive = partial(self._notifier.keep_alive, self.record.mount_point)

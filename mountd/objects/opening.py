@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from mountd.stores.options import open_options
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from pathlib import Path
 
     from mountd.config import MountSettings
@@ -181,7 +182,8 @@ def _filesystem(flavor: Flavor, root: str, options: Mapping[str, Any], bridge: B
 
 def _client_config(settings: MountSettings) -> dict[str, Any]:
     """Return the settings of botocore's client: repeats are ours (`retry`), and so is the number of requests."""
-    from mountd.objects.sessions import BotocoreSession
+    with _absent("httpx2", "httpx"):  # aiobotocore would import what is not used here, a tenth of the time to mount
+        from mountd.objects.sessions import BotocoreSession
 
     return {
         "http_session_cls": BotocoreSession,
@@ -191,3 +193,15 @@ def _client_config(settings: MountSettings) -> dict[str, Any]:
         # Of a range there is no checksum; some services send that of the whole object, which then does not match.
         "response_checksum_validation": "when_required",
     }
+
+
+@contextlib.contextmanager
+def _absent(*modules: str) -> Iterator[None]:
+    """Have modules that are not imported yet not be found during the block."""
+    hidden = [name for name in modules if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # what None means there is documented
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]

@@ -23,7 +23,7 @@ def parse_options(flavor: Flavor, root: str, given: Mapping[str, str]) -> dict[s
     """
     if not given:
         return {}
-    known = {option.name: option for option in flavor.options(root)}
+    known = _described(flavor, root, given)
     parsed = {name: _parse(flavor, name, value, known=known) for name, value in given.items()}
     for name in credentials.literal_secrets(parsed, known):
         outer, _, inner = name.partition(".")
@@ -63,4 +63,10 @@ def open_options(flavor: Flavor, store: StoreConfig) -> credentials.Resolved:
 
     Call it as late as possible and keep nothing of it. Raises UserError naming a variable or file that is missing.
     """
-    return credentials.resolve(store.options, {option.name: option for option in flavor.options(store.root)})
+    return credentials.resolve(store.options, _described(flavor, store.root, store.options))
+
+
+def _described(flavor: Flavor, root: str, given: Mapping[str, Any]) -> Mapping[str, Option]:
+    """Return the flavor's options by name. Its library, a second of import, is asked only for what it alone knows."""
+    known = {option.name: option for option in flavor.known}
+    return known if given.keys() <= known.keys() else {option.name: option for option in flavor.options(root)}

@@ -104,13 +104,15 @@ def test_a_reader_that_goes_away_is_no_traceback(environment):
     assert done.returncode == errors.EXIT_FAILURE
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["path", "s3://b/x"], ["uri", "/x"], ["store", "list"]])
+HEAVY = {"trio", "pyfuse3", "fsspec", "s3fs", "botocore", "rich", "importlib.metadata"}
+REGISTER = ["store", "register", "x", "s3://b/x", "--option", "endpoint_url=http://127.0.0.1:1"]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["path", "s3://b/x"], ["uri", "/x"], ["store", "list"], REGISTER])
 def test_small_commands_import_nothing_heavy(environment, arguments):
     """They are called in loops and prompts."""
     script = (
-        "import sys\nfrom mountd.cli import run\n"
-        f"run({arguments!r})\n"
-        "print(sorted({'trio', 'pyfuse3', 'fsspec', 's3fs', 'botocore', 'rich'} & set(sys.modules)))\n"
+        f"import sys\nfrom mountd.cli import run\nrun({arguments!r})\nprint(sorted({HEAVY!r} & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
