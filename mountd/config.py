@@ -35,6 +35,11 @@ def environment_names(*prefixes: str) -> list[str]:
     return [name for name in os.environ if name.upper().startswith(wanted)]
 
 
+def names_proxies() -> bool:
+    """Tell whether the environment names a proxy, for whatever addresses."""
+    return bool(environment_names("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"))
+
+
 @dataclass(frozen=True, slots=True)
 class Folders:
     """Where this user's files are. Nothing is created by asking.

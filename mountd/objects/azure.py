@@ -16,7 +16,6 @@ import trio
 from azure.core import MatchConditions
 from azure.core import exceptions as azure_errors
 from azure.storage.blob import ContentSettings
-from azure.storage.blob.aio import BlobPrefix
 
 from mountd.errors import (
     Denied,
@@ -26,10 +25,12 @@ from mountd.errors import (
     Unsupported,
     VersionChanged,
 )
+from mountd.objects import azure_listing as listing
 from mountd.objects import azure_values as values
 from mountd.objects import checksums
 from mountd.objects.azure_errors import domain_errors
 from mountd.objects.azure_upload import BlockUpload, copy_in_blocks
+from mountd.objects.azure_wire import Wire
 from mountd.objects.base import Basic
 from mountd.objects.checking import list_one
 from mountd.objects.described import Description, Descriptions
@@ -47,7 +48,6 @@ from mountd.objects.interface import (
 )
 from mountd.objects.media import content_type, retyped
 from mountd.objects.preconditions import deleting
-from mountd.objects.sessions import send_changes_once
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -56,6 +56,9 @@ if TYPE_CHECKING:
     from mountd.objects.bridge import Bridge
 
 _INVALID_RANGE = 416
+_SETTINGS = "content_settings"
+# The service takes more in one piece, Azure's client sends what is larger in blocks.
+MAX_PUT = 64 * MiB
 _NEVER = Version("0x0")  # the version of a blob that never was
 
 
@@ -96,6 +99,7 @@ class AzureStore(Basic):
         filesystem.service_client._config.retry_policy.total_retries = 0
         self._opened.append(filesystem)
         self._fs = filesystem
+        self._wire = Wire(filesystem.service_client)
         if self._folders is not None:
             self._folders.use(filesystem.service_client)
 
@@ -144,17 +148,23 @@ class AzureStore(Basic):
     async def stat(self, key: Key) -> ObjectInfo:
         if self._folders is not None and key.endswith("/"):
             return await self._folders.stat(key)
-        properties = await self.call(key, lambda blob: blob.get_blob_properties())
+        properties = await self._bridge.call(self._properties, key)
         if self._folders is not None and values.is_folder(properties.metadata):
             raise NotFound(f"{key} is a directory")
         found = values.info(key, properties.size, properties)
         self._described.remember(key, found.version, values.description(properties))
         return found
 
+    async def _properties(self, key: Key, version: Version | None = None) -> Any:
+        with domain_errors(key):
+            blob, headers = self.blob(key), values.condition_headers(version)
+            answer = await self._wire.send("HEAD", blob.url, key, headers=headers)
+            if answer is None:
+                return await blob.get_blob_properties(**values.condition(version))
+            return values.properties_of(answer.headers, int(answer.headers.get("Content-Length", "")))
+
     async def _ask_description(self, key: Key, version: Version) -> Description:
-        return values.description(
-            await self.call(key, lambda blob: blob.get_blob_properties(**values.condition(version)))
-        )
+        return values.description(await self._bridge.call(self._properties, key, version))
 
     async def _description(self, key: Key, replaces: Version | None) -> Description:
         """Return what a blob is to carry that replaces a version, or is new, as arguments of its upload."""
@@ -182,65 +192,78 @@ class AzureStore(Basic):
 
     async def _list_page(self, prefix: Key, recursive: bool, cursor: str | None, limit: int) -> ListPage:
         client = self._fs.service_client.get_container_client(self.container)
-        find = client.list_blobs if recursive else client.walk_blobs
-        # Only the metadata tells directories of a hierarchical namespace from files.
-        options = {"include": ["metadata"]} if self._folders is not None else {}
-        pages = find(name_starts_with=self.prefix + prefix, results_per_page=limit, **options).by_page(cursor)
-        skip = len(self.prefix)
-        objects: list[ObjectInfo] = []
-        prefixes: list[Key] = []
         with domain_errors(self.container):
-            await self._connect()
-            async for item in await anext(pages):
-                name = item.name[skip:]
-                if isinstance(item, BlobPrefix):
-                    prefixes.append(Key(name))
-                elif self._folders is not None and values.is_folder(item.metadata):
-                    if recursive:
-                        objects.append(values.info(Key(name + "/"), 0, item))
-                    else:
-                        prefixes.append(Key(name + "/"))
-                elif name:
-                    objects.append(values.info(Key(name), item.size, item))
-        return ListPage(objects, prefixes, pages.continuation_token or None)
+            if self._folders is None:
+                asked = listing.query(self.prefix + prefix, recursive=recursive, cursor=cursor, limit=limit)
+                answer = await self._wire.send("GET", client.url, self.container, params=asked)
+                if answer is not None:
+                    return listing.parse(answer.body, len(self.prefix))
+            await self._wire.connect()
+            folders, skip = self._folders is not None, len(self.prefix)
+            return await listing.by_client(
+                client, self.prefix + prefix, skip, recursive=recursive, cursor=cursor, limit=limit, folders=folders
+            )
 
     async def read_range(self, key: Key, start: int, length: int, *, version: Version | None = None) -> Chunk:
-        options = values.condition(version)
-
-        async def read(blob: Any) -> tuple[Chunk, str | None]:
-            """Return bytes, and the checksum of the whole blob where the answer brings one."""
-            try:
-                stream = await blob.download_blob(offset=start, length=length, max_concurrency=1, **options)
-                data: bytes = await stream.readall()
-            except azure_errors.HttpResponseError as exc:
-                if exc.status_code != _INVALID_RANGE:
-                    raise
-                properties = await blob.get_blob_properties(**options)
-                return Chunk(b"", values.info(key, properties.size, properties)), None
-            size = int(str(stream.properties.content_range or f"/{len(data)}").rpartition("/")[2])
-            if len(data) != max(0, min(length, size - start)):
-                raise Unavailable(f"{key}: the body ended after {len(data)} bytes")
-            return Chunk(data, values.info(key, size, stream.properties)), values.checksum(stream.properties)
-
-        chunk: Chunk
-        whole: str | None
-        chunk, whole = await self.call(key, read)
+        chunk, whole = await self._bridge.call(self._read_range, key, start, length, version)
         if whole is not None and len(chunk.data) == chunk.info.size:
-            ours = await trio.to_thread.run_sync(checksums.md5, chunk.data)
+            ours = await checksums.md5_of(chunk.data)
             checksums.require_received(key, ours, whole)
         return chunk
+
+    async def _read_range(self, key: Key, start: int, length: int, version: Version | None) -> tuple[Chunk, str | None]:
+        """Return bytes, and the checksum of the whole blob where the answer brings one."""
+        with domain_errors(key):
+            blob = self.blob(key)
+            wanted = {"x-ms-range": f"bytes={start}-{start + length - 1}"} | values.condition_headers(version)
+            answer = await self._wire.send("GET", blob.url, key, headers=wanted)
+            if answer is None:
+                return await self._read_range_by_client(blob, key, start, length, version)
+            size = _size_of(answer.headers.get("Content-Range"), answer.body)
+            properties = values.properties_of(answer.headers, size)
+            return _chunk(key, answer.body, start, length, size, properties), values.checksum(properties)
+
+    async def _read_range_by_client(
+        self, blob: Any, key: Key, start: int, length: int, version: Version | None
+    ) -> tuple[Chunk, str | None]:
+        options = values.condition(version)
+        try:
+            stream = await blob.download_blob(offset=start, length=length, max_concurrency=1, **options)
+            data: bytes = await stream.readall()
+        except azure_errors.HttpResponseError as exc:
+            if exc.status_code != _INVALID_RANGE:
+                raise
+            properties = await blob.get_blob_properties(**options)
+            return Chunk(b"", values.info(key, properties.size, properties)), None
+        size = _size_of(stream.properties.content_range, data)
+        return _chunk(key, data, start, length, size, stream.properties), values.checksum(stream.properties)
 
     async def put(self, key: Key, data: Buffer, *, expect: Version | None = None) -> ObjectInfo:
         if self._folders is not None and key.endswith("/"):
             return await self._folders.make(key, expect)
         described = await self._description(key, expect)
-        options: dict[str, Any] = (
-            {"overwrite": expect != ABSENT} | (values.condition(expect) if expect else {}) | described
-        )
         # Kept with the blob by the service, which also refuses a body that was damaged on its way.
-        options["headers"] = {"Content-MD5": await trio.to_thread.run_sync(checksums.md5, data)}
-        answer = await self.call(key, lambda blob: blob.upload_blob(bytes(data), length=len(data), **options))
+        checksum = {"Content-MD5": await checksums.md5_of(data)}
+        answer = await self._bridge.call(self._put, key, data, expect, described, checksum)
         return self.made(key, len(data), answer, described)
+
+    async def _put(
+        self, key: Key, data: Buffer, expect: Version | None, described: Description, checksum: dict[str, str]
+    ) -> Mapping[str, Any]:
+        blob = self.blob(key)
+        with domain_errors(key):
+            if len(data) <= MAX_PUT and not any(value for name, value in described.items() if name != _SETTINGS):
+                content = values.put_headers(described[_SETTINGS]) | values.condition_headers(expect)
+                answer = await self._wire.send("PUT", blob.url, key, headers=content | checksum, data=data)
+                if answer is not None:
+                    modified = values.moment(answer.headers.get("Last-Modified", ""))
+                    return {"etag": answer.headers.get("ETag"), "last_modified": modified}
+            await self._wire.connect()
+            options: dict[str, Any] = values.condition(expect) | described | {"overwrite": expect != ABSENT}
+            found: Mapping[str, Any] = await blob.upload_blob(
+                bytes(data), length=len(data), headers=checksum, **options
+            )
+            return found
 
     def made(self, key: Key, size: int, answer: Mapping[str, Any], described: Description) -> ObjectInfo:
         """Return what a write has made, and remember what it carries."""
@@ -298,8 +321,14 @@ class AzureStore(Basic):
         if self._folders is not None and key.endswith("/"):
             return await self._folders.remove(key)
         async with deleting(key, expect) as named:
-            await self.call(key, lambda blob: blob.delete_blob(**values.condition(named)))
+            await self._bridge.call(self._delete, key, named)
         return None
+
+    async def _delete(self, key: Key, expect: Version | None) -> None:
+        with domain_errors(key):
+            blob = self.blob(key)
+            if await self._wire.send("DELETE", blob.url, key, headers=values.condition_headers(expect)) is None:
+                await blob.delete_blob(**values.condition(expect))
 
     async def rename(self, source: ObjectInfo, target: Key, *, expect: Version | None = None) -> ObjectInfo:
         if self._folders is None:
@@ -328,17 +357,19 @@ class AzureStore(Basic):
 
     async def _run(self, key: Key, act: Callable[[Any], Awaitable[Any]]) -> Any:
         with domain_errors(key):
-            await self._connect()
+            await self._wire.connect()
             return await act(self.blob(key))
 
-    async def _connect(self) -> None:
-        """Open the session that all clients share, should it not be open yet."""
-        client: Any = self._fs.service_client
-        transport: Any = client._pipeline._transport
-        if transport.session is None:
-            await transport.open()
-            session: Any = transport.session
-            send_changes_once(session)
+
+def _size_of(content_range: str | None, data: bytes) -> int:
+    """Return the size of a blob of which `data` is a range, or all."""
+    return int((content_range or f"/{len(data)}").rpartition("/")[2])
+
+
+def _chunk(key: Key, data: bytes, start: int, length: int, size: int, properties: Any) -> Chunk:
+    if len(data) != max(0, min(length, size - start)):
+        raise Unavailable(f"{key}: the body ended after {len(data)} bytes")
+    return Chunk(data, values.info(key, size, properties))
 
 
 def _detach_finalizers(filesystem: Any) -> None:

@@ -21,7 +21,7 @@ from mountd.errors import (
 from mountd.objects.http_status import note_wait, of_status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 _CODES: dict[str, type[MountdError]] = {
     "BlobNotFound": NotFound,
@@ -70,15 +70,19 @@ def domain_errors(what: str) -> Iterator[None]:
             # The answer ended too early, or is not Azure's.
             raise Unavailable(f"{what}: {exc.message}") from exc
         named = getattr(exc, "error_code", None) or ""
-        code, status = str(getattr(named, "value", named)), exc.status_code or 0
-        said = (exc.message or "").partition("\n")[0]
-        kind = _CODES.get(code) or of_status(status)
-        if kind is Denied and "failed to authenticate" in said:  # so Azurite; Azure itself has a code for it
-            kind = BadCredentials
-        failure = kind(f"{what}: {code or status}: {said}")
         response: Any = exc.response
-        raise note_wait(failure, response.headers if response else {}) from exc
+        headers = response.headers if response else {}
+        raise failure(what, exc.status_code, str(getattr(named, "value", named)), exc.message or "", headers) from exc
     except (azure_errors.AzureError, ValueError) as exc:  # the latter for answers that are not Azure's
         raise Unavailable(f"{what}: {exc}") from exc
     except (TimeoutError, OSError) as exc:
         raise Unavailable(f"{what}: {type(exc).__name__}: {exc}") from exc
+
+
+def failure(what: str, status: int, code: str, said: str, headers: Mapping[str, str]) -> MountdError:
+    """Return what the service means that refuses something with a status, a code of its own and a sentence."""
+    line = said.partition("\n")[0]
+    kind = _CODES.get(code) or of_status(status)
+    if kind is Denied and "failed to authenticate" in line:  # so Azurite; Azure itself has a code for it
+        kind = BadCredentials
+    return note_wait(kind(f"{what}: {code or status}: {line}"), headers)

@@ -10,7 +10,6 @@ import base64
 import secrets
 from typing import TYPE_CHECKING, Any
 
-import trio
 from azure.storage.blob import BlobBlock
 
 from mountd.errors import NotFound, Unsupported, VersionChanged
@@ -47,7 +46,7 @@ class BlockUpload:
 
     async def put_part(self, number: int, offset: int, data: Buffer) -> None:
         block = self._block(number)
-        options = {"headers": {"Content-MD5": await trio.to_thread.run_sync(checksums.md5, data)}} | self._scope
+        options = {"headers": {"Content-MD5": await checksums.md5_of(data)}} | self._scope
         await self._store.call(
             self._key, lambda blob: blob.stage_block(block, bytes(data), length=len(data), **options)
         )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from botocore import UNSIGNED
 from botocore.utils import get_environ_proxies
 
-from mountd.config import environment_names
+from mountd.config import environment_names, names_proxies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,8 +34,6 @@ _CONFIG_OPTIONS = frozenset(
 )
 _S3_OPTIONS = frozenset({"addressing_style", "us_east_1_regional_endpoint", "use_dualstack_endpoint"})
 _SIGNATURES = (None, "s3v4", UNSIGNED)
-# Variables that name proxies count even where they are not meant for this address: obstore may see that otherwise.
-_PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 # obstore takes these from the environment, for requests that botocore sends without them.
 _OBSTORE_VARIABLES = ("AWS_SSE_", "AWS_SERVER_SIDE_ENCRYPTION", "AWS_S3_EXPRESS", "AWS_PROXY")
 
@@ -115,9 +113,10 @@ def obstacle_to_obstore(filesystem: Any, route: Route) -> str | None:
     for what, found in (
         ("arguments of each request", adds_arguments(filesystem, client.get_object)),
         ("a certificate of the client", client.meta.config.client_cert),
+        # Also where the proxy is not meant for this address: obstore may see that otherwise.
         (
             "a proxy",
-            client.meta.config.proxies or get_environ_proxies(route.base) or environment_names(*_PROXY_VARIABLES),
+            client.meta.config.proxies or get_environ_proxies(route.base) or names_proxies(),
         ),
         ("authorities to trust", route.secure and not _trusts_as_usual(client._endpoint.http_session._verify)),
         ("variables", environment_names(*_OBSTORE_VARIABLES)),
