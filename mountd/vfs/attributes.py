@@ -146,18 +146,21 @@ class AttributeStore:
         """Read a sidecar; tell whether it has changed."""
         if not self.enabled:
             return False
-        at = trio.current_time()
-        try:
-            chunk = await self._store.read_range(state.key, 0, format_.MAX_SIZE)
-        except NotFound:
-            names: dict[str, Record] = state.names if state.version == ABSENT else {}
-            version = ABSENT
-            state.damaged = False
-        else:
-            version = chunk.info.version
-            names = state.names if version == state.version else self._decoded(state, bytes(chunk.data))
-        if state.checked > at:
-            return False  # something newer is known by now
+        while True:
+            at, before = trio.current_time(), state.version
+            try:
+                chunk = await self._store.read_range(state.key, 0, format_.MAX_SIZE)
+            except NotFound:
+                names: dict[str, Record] = state.names if state.version == ABSENT else {}
+                version = ABSENT
+                state.damaged = False
+            else:
+                version = chunk.info.version
+                names = state.names if version == state.version else self._decoded(state, bytes(chunk.data))
+            if state.checked > at:
+                return False  # something newer is known by now
+            if state.version == before:
+                break  # else we have stored it meanwhile: what was read may be what was there before
         changed = version != state.version
         state.names, state.version, state.checked = names, version, at
         return changed
