@@ -204,3 +204,13 @@ def test_a_run_measures_what_was_chosen_and_leaves_nothing(tmp_path):
     assert "40 files deleted" in report.markdown(found)
     assert [path.name for path in tmp_path.iterdir()] == ["numbers.json"]
     assert mounts_below(tmp_path) == []
+
+
+def test_single_requests_are_measured_on_each_kind_of_service():
+    """Each has a row for each kind of request."""
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.services", "--rounds", "1", "--times", "2"]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True, timeout=120)
+    rows = [line.split("|")[1:] for line in done.stdout.splitlines()[2:]]
+    assert {kind.strip() for kind, *_ in rows} == {"s3", "gcs", "azure"}
+    assert len(rows) == 15
+    assert all(float(wall) > 0 for _, _, wall, *_ in rows)

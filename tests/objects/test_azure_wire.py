@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from types import SimpleNamespace
 
 import pytest
 from azure.core.credentials import AccessToken
@@ -13,6 +14,7 @@ from mountd.config import MountSettings
 from mountd.errors import BadCredentials, NotFound, Unavailable, VersionChanged
 from mountd.objects import azure_listing as listing
 from mountd.objects import azure_values as values
+from mountd.objects.azure import AzureStore
 from mountd.objects.azure_wire import Wire
 from mountd.objects.interface import ABSENT, Key
 from mountd.objects.opening import open_store
@@ -107,6 +109,17 @@ def test_properties_are_those_of_the_client(azure, method):
         assert values.checksum(ours) == values.checksum(theirs) is not None
 
     with_client(azure, both)
+
+
+@pytest.mark.parametrize("key", [ODD, "a//b", "ü~!$&'()*+,;=[]@^`{|}"])
+@pytest.mark.parametrize("signature", ["", "?sv=2025&sig=a%2Bb%3D"])
+def test_addresses_are_those_of_the_client(key, signature):
+    """With the signature that grants access, where there is one."""
+    client = BlobServiceClient(f"http://127.0.0.1:1/account{signature}")
+    filesystem = SimpleNamespace(service_client=client)
+    store = AzureStore(filesystem, None, container="team", prefix="p/", read_only=False)
+    assert store.url(Key(key)) == store.blob(Key(key)).url
+    asyncio.run(client.close())
 
 
 async def play(azure):
