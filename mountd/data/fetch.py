@@ -40,7 +40,7 @@ PIECES = 4
 RATE = 256 * MiB
 
 # And so much of that is on its way at a time: its readers go on asking for single blocks meanwhile, and come first.
-SWEEP = 2 * RANGE
+SWEEP = 4 * RANGE
 
 # Fetching once more what lies between two holes of a file, up to this much, takes less time than a request for each.
 BRIDGE = MiB // 2
