@@ -395,18 +395,15 @@ async def _wait(flights: Iterable[_Flight]) -> bool:
     return waited
 
 
-def _bridged(spans: Iterable[Span]) -> Iterator[Span]:
-    """Yield spans, in ascending order, with those that are near each other as one."""
-    joint: Span | None = None
+def _bridged(spans: Iterable[Span]) -> list[Span]:
+    """Return spans, which ascend, with those that are near each other as one."""
+    joint: list[Span] = []
     for span in spans:
-        if joint is not None and span.start - joint.end <= BRIDGE:
-            joint = Span(joint.start, span.end)
+        if joint and span.start - joint[-1].end <= BRIDGE:
+            joint[-1] = Span(joint[-1].start, span.end)
         else:
-            if joint is not None:
-                yield joint
-            joint = span
-    if joint is not None:
-        yield joint
+            joint.append(span)
+    return joint
 
 
 def _without(wanted: Iterable[Span], known: Iterable[Span], piece: int) -> Iterator[Span]:

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 _INVALID_RANGE = 416
 _SETTINGS = "content_settings"
 # The service takes more in one piece, Azure's client sends what is larger in blocks.
-MAX_PUT = 64 * MiB
+_MAX_PUT = 64 * MiB
 _NEVER = Version("0x0")  # the version of a blob that never was
 
 
@@ -251,7 +251,7 @@ class AzureStore(Basic):
         self, key: Key, data: Buffer, expect: Version | None, described: Description, checksum: dict[str, str]
     ) -> Mapping[str, Any]:
         with domain_errors(key):
-            if len(data) <= MAX_PUT and not any(value for name, value in described.items() if name != _SETTINGS):
+            if len(data) <= _MAX_PUT and not any(value for name, value in described.items() if name != _SETTINGS):
                 content = values.put_headers(described[_SETTINGS]) | values.condition_headers(expect)
                 answer = await self._wire.send("PUT", self.url(key), key, headers=content | checksum, data=data)
                 if answer is not None:

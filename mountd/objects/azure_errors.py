@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 from azure.core import exceptions as azure_errors
 
 from mountd.errors import (
@@ -75,7 +76,7 @@ def domain_errors(what: str) -> Iterator[None]:
         raise failure(what, exc.status_code, str(getattr(named, "value", named)), exc.message or "", headers) from exc
     except (azure_errors.AzureError, ValueError) as exc:  # the latter for answers that are not Azure's
         raise Unavailable(f"{what}: {exc}") from exc
-    except (TimeoutError, OSError) as exc:
+    except (aiohttp.ClientError, TimeoutError, OSError) as exc:
         raise Unavailable(f"{what}: {type(exc).__name__}: {exc}") from exc
 
 

@@ -70,9 +70,8 @@ async def by_client(
 
 def _object(blob: ElementTree.Element, skip: int) -> ObjectInfo:
     properties = {each.tag: each.text or "" for each in blob.find("Properties") or ()}
-    seconds = int(values.moment(properties.get("Last-Modified", "")).timestamp())
-    size, version = int(properties.get("Content-Length", "")), values.version_of(properties.get("Etag"))
-    return ObjectInfo(Key(_name(blob)[skip:]), size, seconds * 1_000_000_000, version)
+    size, modified = int(properties.get("Content-Length", "")), values.moment(properties.get("Last-Modified", ""))
+    return values.told(Key(_name(blob)[skip:]), size, properties.get("Etag"), modified)
 
 
 def _name(element: ElementTree.Element) -> str:

@@ -119,9 +119,12 @@ def version_of(etag: str | None) -> Version:
 
 def info(key: Key, size: int, properties: Any) -> ObjectInfo:
     """Return the object that properties, or an entry of a listing, tell of."""
-    version = version_of(properties.etag)
-    seconds = int(properties.last_modified.timestamp())
-    return ObjectInfo(key, size, seconds * 1_000_000_000, version)
+    return told(key, size, properties.etag, properties.last_modified)
+
+
+def told(key: Key, size: int, etag: str | None, modified: datetime.datetime) -> ObjectInfo:
+    """Return the object that has this ETag and time. Raises Unavailable without the ETag."""
+    return ObjectInfo(key, size, int(modified.timestamp()) * 1_000_000_000, version_of(etag))
 
 
 def description(properties: Any) -> Description:
@@ -142,6 +145,4 @@ def _tier(tier: Any) -> StandardBlobTier | None:
 
 def made(key: Key, size: int, answer: Mapping[str, Any]) -> ObjectInfo:
     """Return what the answer to a write tells of."""
-    version = version_of(answer["etag"])
-    seconds = int(answer["last_modified"].timestamp())
-    return ObjectInfo(key, size, seconds * 1_000_000_000, version)
+    return told(key, size, answer["etag"], answer["last_modified"])

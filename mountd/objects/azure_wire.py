@@ -18,13 +18,13 @@ from azure.core.pipeline import PipelineContext, PipelineRequest
 from azure.core.rest import HttpRequest
 
 from mountd.config import names_proxies
-from mountd.errors import Unavailable
 from mountd.objects.azure_errors import failure
 from mountd.objects.sessions import send_changes_once
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mountd.errors import MountdError
     from mountd.objects.interface import Buffer
 
 # The client follows the service elsewhere, answers its challenges, and says what is wrong with a range. Nothing has
@@ -80,8 +80,8 @@ class Wire:
     ) -> Answer | None:
         """Send one request, without repeating it; `None` where the client has to be asked. Runs on asyncio.
 
-        `what` is the key or container that failures name. Raises the classes of `mountd.errors`, and what Azure's
-        library raises where there is nothing to sign with.
+        `what` is the key or container that refusals name. To be called within `domain_errors`: raises what the service
+        means by refusing, and what the session and the credentials raise.
         """
         await self.connect()
         if not self._common:
@@ -93,19 +93,16 @@ class Wire:
             said |= {"Content-Length": str(len(data)), "Content-Type": "application/octet-stream"}
         request = HttpRequest(method, url, headers=said)
         await self._sign(request)
-        try:
-            async with self._transport.session.request(
-                method,
-                request.url,
-                headers=request.headers,
-                data=io.BytesIO(data) if data else None,
-                timeout=self._timeout,
-                allow_redirects=False,
-                skip_auto_headers=("Content-Type", "User-Agent"),  # they would not be signed
-            ) as answer:
-                found = Answer(answer.status, answer.headers, await answer.read())
-        except aiohttp.ClientError as exc:
-            raise Unavailable(f"{what}: {type(exc).__name__}: {exc}") from exc
+        async with self._transport.session.request(
+            method,
+            request.url,
+            headers=request.headers,
+            data=io.BytesIO(data) if data else None,
+            timeout=self._timeout,
+            allow_redirects=False,
+            skip_auto_headers=("Content-Type", "User-Agent"),  # they would not be signed
+        ) as answer:
+            found = Answer(answer.status, answer.headers, await answer.read())
         if found.status in _FOR_THE_CLIENT:
             return None
         if found.status >= 300:
@@ -119,7 +116,7 @@ class Wire:
                 await signed
 
 
-def _refusal(answer: Answer, what: str) -> Exception:
+def _refusal(answer: Answer, what: str) -> MountdError:
     code, said = answer.headers.get("x-ms-error-code", ""), ""
     try:
         error = ElementTree.fromstring(answer.body)

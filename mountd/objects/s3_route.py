@@ -114,10 +114,7 @@ def obstacle_to_obstore(filesystem: Any, route: Route) -> str | None:
         ("arguments of each request", adds_arguments(filesystem, client.get_object)),
         ("a certificate of the client", client.meta.config.client_cert),
         # Also where the proxy is not meant for this address: obstore may see that otherwise.
-        (
-            "a proxy",
-            client.meta.config.proxies or get_environ_proxies(route.base) or names_proxies(),
-        ),
+        ("a proxy", client.meta.config.proxies or get_environ_proxies(route.base) or names_proxies()),
         ("authorities to trust", route.secure and not _trusts_as_usual(client._endpoint.http_session._verify)),
         ("variables", environment_names(*_OBSTORE_VARIABLES)),
     ):

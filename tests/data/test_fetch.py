@@ -172,6 +172,7 @@ def test_waits_at_random_places_are_ended_by_fetching_the_rest(sweep_limit, whol
             await fetcher.settle()
             assert content.extents.covers(0, size) == whole
             assert store.asked[:4] == [blocks.BLOCK] * 4  # as little as possible at first
+            assert (store.asked == [blocks.BLOCK] * 40) != whole
             rest = [length for length in store.asked if length != blocks.BLOCK]
             assert 0 < len(rest) <= size / RANGE if whole else not rest  # in large ranges, over what is here already
             nursery.cancel_scope.cancel()

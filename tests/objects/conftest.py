@@ -13,6 +13,7 @@ from mountd.objects.opening import open_store
 from mountd.stores.options import parse_options
 from mountd.stores.registry import Registry
 from mountd.stores.store import StoreConfig
+from tests.kits import AzureContainer
 from tests.objects.services import Service
 from tests.proxy import proxied
 from tests.writeback.conftest import open_deferral
@@ -121,6 +122,15 @@ def s3_service(s3_server, monkeypatch):
     """An empty S3 store behind a proxy; see `tests.objects.services.Service`."""
     with proxied(s3_server.endpoint) as proxy:
         yield Service("s3", s3_server, proxy, monkeypatch)
+
+
+@pytest.fixture
+def azure(azure_server, monkeypatch):
+    """A container of an Azurite, and an independent client of it."""
+    made = AzureContainer(azure_server)
+    monkeypatch.setenv("TEST_AZURE_CONNECTION", azure_server.connection_string)
+    yield made
+    made.client.close()
 
 
 @contextlib.asynccontextmanager

@@ -19,20 +19,10 @@ from mountd.objects.azure_wire import Wire
 from mountd.objects.interface import ABSENT, Key
 from mountd.objects.opening import open_store
 from mountd.stores.store import StoreConfig
-from tests.kits import AzureContainer
 
 SETTINGS = MountSettings.merge({"request_deadline": 20, "retry_budget": 0})
 A = Key("a")
 ODD = "odd/a b+ü%20~\"'&<>#?=;:@"
-
-
-@pytest.fixture
-def azure(azure_server, monkeypatch):
-    """A container of an Azurite."""
-    made = AzureContainer(azure_server)
-    monkeypatch.setenv("TEST_AZURE_CONNECTION", azure_server.connection_string)
-    yield made
-    made.client.close()
 
 
 def with_client(azure, act):
@@ -122,32 +112,32 @@ def test_addresses_are_those_of_the_client(key, signature):
     asyncio.run(client.close())
 
 
-async def play(azure):
+def opened_on(azure):
+    """Open the store that is the container."""
+    return open_store(StoreConfig("test", "azure", azure.root, azure.options), SETTINGS)
+
+
+async def play(store, azure):
     """Put, read, list, look at and remove blobs, also where that is refused."""
-    config = StoreConfig("test", "azure", azure.root, azure.options)
-    async with open_store(config, SETTINGS) as opened:
-        store = opened.store
-        yield store
-        for key in (A, Key(ODD)):
-            made = await store.put(key, b"bytes" * 1000, expect=ABSENT)
-            assert await store.stat(key) == made
-            assert (await store.read_range(key, 4, 3, version=made.version)).data == b"sby"
-            whole = await store.read_range(key, 0, 5000)
-            assert (whole.data, whole.info) == (b"bytes" * 1000, made)
-            with pytest.raises(VersionChanged):
-                await store.put(key, b"", expect=ABSENT)
-            with pytest.raises(VersionChanged):
-                await store.read_range(key, 0, 5, version="0x1")
-            assert made in (await store.list_page(Key(""), recursive=True)).objects
-            again = await store.put(key, b"", expect=made.version)
-            assert azure.get(key) == b""
-            with pytest.raises(VersionChanged):
-                await store.delete(key, expect=made.version)
-            await store.delete(key, expect=again.version)
-            for gone in (store.stat(key), store.read_range(key, 0, 5)):
-                with pytest.raises(NotFound):
-                    await gone
-        yield store
+    for key in (A, Key(ODD)):
+        made = await store.put(key, b"bytes" * 1000, expect=ABSENT)
+        assert await store.stat(key) == made
+        assert (await store.read_range(key, 4, 3, version=made.version)).data == b"sby"
+        whole = await store.read_range(key, 0, 5000)
+        assert (whole.data, whole.info) == (b"bytes" * 1000, made)
+        with pytest.raises(VersionChanged):
+            await store.put(key, b"", expect=ABSENT)
+        with pytest.raises(VersionChanged):
+            await store.read_range(key, 0, 5, version="0x1")
+        assert made in (await store.list_page(Key(""), recursive=True)).objects
+        again = await store.put(key, b"", expect=made.version)
+        assert azure.get(key) == b""
+        with pytest.raises(VersionChanged):
+            await store.delete(key, expect=made.version)
+        await store.delete(key, expect=again.version)
+        for gone in (store.stat(key), store.read_range(key, 0, 5)):
+            with pytest.raises(NotFound):
+                await gone
 
 
 async def test_nothing_of_that_goes_through_the_layers_of_the_client(azure, monkeypatch):
@@ -160,14 +150,12 @@ async def test_nothing_of_that_goes_through_the_layers_of_the_client(azure, monk
         return await run(self, request, **options)
 
     monkeypatch.setattr(AsyncPipeline, "run", noted)
-    played = play(azure)
-    store = await anext(played)
-    await store.check()
-    assert sent  # what the mount asks for once
-    sent.clear()
-    await anext(played)
-    assert sent == []
-    await played.aclose()
+    async with opened_on(azure) as opened:
+        await opened.store.check()
+        assert sent  # what the mount asks for once
+        sent.clear()
+        await play(opened.store, azure)
+        assert sent == []
 
 
 async def test_the_client_does_the_same(azure, monkeypatch):
@@ -177,10 +165,8 @@ async def test_the_client_does_the_same(azure, monkeypatch):
         await self.connect()
 
     monkeypatch.setattr(Wire, "send", send)
-    played = play(azure)
-    await anext(played)
-    await anext(played)
-    await played.aclose()
+    async with opened_on(azure) as opened:
+        await play(opened.store, azure)
 
 
 def test_tokens_are_those_of_the_credential_and_sent_over_tls_alone():
@@ -209,6 +195,6 @@ def test_tokens_are_those_of_the_credential_and_sent_over_tls_alone():
 async def test_a_wrong_key_is_named(azure, monkeypatch):
     """The client is not asked again for what the service has said clearly."""
     monkeypatch.setenv("TEST_AZURE_CONNECTION", azure.server.connect(f"AccountKey={'A' * 86}=="))
-    async with open_store(StoreConfig("test", "azure", azure.root, azure.options), SETTINGS) as opened:
+    async with opened_on(azure) as opened:
         with pytest.raises(BadCredentials, match="does not accept the credentials"):
             await opened.store.check()

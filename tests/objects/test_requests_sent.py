@@ -11,7 +11,7 @@ from mountd.errors import MountdError, Unsupported
 from mountd.objects.interface import Key
 from mountd.objects.opening import open_store
 from mountd.stores.store import StoreConfig
-from tests.kits import AzureContainer, Bucket, GcsBucket
+from tests.kits import Bucket, GcsBucket
 from tests.proxy import any_request, changed, proxied
 
 MiB = 1024 * 1024
@@ -22,14 +22,6 @@ A, B = Key("a"), Key("b")
 @pytest.fixture
 def gcs(gcs_server):
     return GcsBucket(gcs_server)
-
-
-@pytest.fixture
-def azure(azure_server, monkeypatch):
-    made = AzureContainer(azure_server)
-    monkeypatch.setenv("TEST_AZURE_CONNECTION", azure_server.connection_string)
-    yield made
-    made.client.close()
 
 
 @pytest.fixture
