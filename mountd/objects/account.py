@@ -88,12 +88,12 @@ class AccountingStore(Layer):
         return await self._counted(key, "stat", lambda: self._inner.stat(key))
 
     async def list_page(
-        self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000
+        self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000, known: bytes = b""
     ) -> ListPage:
         return await self._counted(
             prefix,
             "list_page",
-            lambda: self._inner.list_page(prefix, recursive=recursive, cursor=cursor, limit=limit),
+            lambda: self._inner.list_page(prefix, recursive=recursive, cursor=cursor, limit=limit, known=known),
         )
 
     async def read_range(self, key: Key, start: int, length: int, *, version: Version | None = None) -> Chunk:

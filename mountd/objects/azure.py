@@ -182,22 +182,22 @@ class AzureStore(Basic):
         return carried
 
     async def list_page(
-        self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000
+        self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000, known: bytes = b""
     ) -> ListPage:
-        page = await self._bridge.call(self._list_page, prefix, recursive, cursor, limit)
+        page = await self._bridge.call(self._list_page, prefix, recursive, cursor, limit, known)
         if self._folders is None or not prefix or cursor or page.objects or page.prefixes:
             return page
         with contextlib.suppress(NotFound):  # nothing is below, so the directory itself has to be asked for
             return ListPage([await self._folders.stat(prefix)], (), None)
         return page
 
-    async def _list_page(self, prefix: Key, recursive: bool, cursor: str | None, limit: int) -> ListPage:
+    async def _list_page(self, prefix: Key, recursive: bool, cursor: str | None, limit: int, known: bytes) -> ListPage:
         with domain_errors(self.container):
             if self._folders is None:
                 asked = listing.query(self.prefix + prefix, recursive=recursive, cursor=cursor, limit=limit)
                 answer = await self._wire.send("GET", self._address, self.container, params=asked)
                 if answer is not None:
-                    return listing.parse(answer.body, len(self.prefix))
+                    return listing.parse(answer.body, len(self.prefix), known)
             await self._wire.connect()
             client = self._fs.service_client.get_container_client(self.container)
             folders, skip = self._folders is not None, len(self.prefix)

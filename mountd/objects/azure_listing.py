@@ -14,6 +14,7 @@ from azure.storage.blob.aio import BlobPrefix
 from mountd.errors import Unavailable
 from mountd.objects import azure_values as values
 from mountd.objects.interface import Key, ListPage, ObjectInfo
+from mountd.objects.same_page import divided
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,18 +28,24 @@ def query(prefix: str, *, recursive: bool, cursor: str | None, limit: int) -> Ma
     return asked | ({"marker": cursor} if cursor else {})
 
 
-def parse(body: bytes, skip: int) -> ListPage:
-    """Return a page, without the first `skip` characters of each name. Raises Unavailable where it is none."""
+def parse(body: bytes, skip: int, known: bytes = b"") -> ListPage:
+    """Return a page, without the first `skip` characters of each name. Raises Unavailable where it is none.
+
+    `known`: the digest of a page that is told without its entries where it comes again.
+    """
+    frame, digest = divided(body, (b"<Blobs>",), (b"</Blobs>",))
+    unchanged = bool(digest) and digest == known
     try:
-        root = ElementTree.fromstring(body)
-        blobs = root.find("Blobs")
+        root = ElementTree.fromstring(frame if unchanged else body)
+        blobs = root if unchanged else root.find("Blobs")
         if blobs is None:
             raise Unavailable("the answer does not come from Azure Blob Storage: it is no listing")
         prefixes = [Key(_name(each)[skip:]) for each in blobs.iterfind("BlobPrefix")]
         objects = [_object(each, skip) for each in blobs.iterfind("Blob")]
     except (ElementTree.ParseError, ValueError, TypeError) as exc:
         raise Unavailable(f"the answer does not come from Azure Blob Storage: {exc}") from exc
-    return ListPage([each for each in objects if each.key], prefixes, root.findtext("NextMarker") or None)
+    cursor = root.findtext("NextMarker") or None
+    return ListPage([each for each in objects if each.key], prefixes, cursor, digest=digest, unchanged=unchanged)
 
 
 async def by_client(

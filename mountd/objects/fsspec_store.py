@@ -104,7 +104,7 @@ class FsspecStore(Basic):
         return found if exact else replace(found, version=self._own.version(key, found.version))
 
     async def list_page(
-        self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000
+        self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000, known: bytes = b""
     ) -> ListPage:
         path = self._path(prefix) or "/"
         try:

@@ -160,7 +160,7 @@ class GcsStore(Basic):
         return self.info(answer), answer.get("crc32c")
 
     async def list_page(
-        self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000
+        self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000, known: bytes = b""
     ) -> ListPage:
         params = {"prefix": self.prefix + prefix, "maxResults": str(limit)}
         params["fields"] = f"nextPageToken,prefixes,items({_FIELDS})"

@@ -39,12 +39,15 @@ class ListPage:
     """A part of a listing, in no promised order across services.
 
     `prefixes` are the keys' common parts up to the next slash, slash included (empty when the listing is recursive);
-    `cursor` continues the listing, `None` at its end.
+    `cursor` continues the listing, `None` at its end. Pages of one `digest` have the same entries; it is empty where
+    nothing is known of that. An `unchanged` page is told without its entries.
     """
 
     objects: Sequence[ObjectInfo]
     prefixes: Sequence[Key]
     cursor: str | None
+    digest: bytes = b""
+    unchanged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +150,13 @@ class ObjectStore(Protocol):
         """Return the object's current state. Raises NotFound."""
 
     async def list_page(
-        self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000
+        self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000, known: bytes = b""
     ) -> ListPage:
         """Return one page of the objects whose keys begin with `prefix`.
 
         `prefix` is empty or ends in a slash. Not recursive: keys with a further slash are folded into `prefixes`. The
         marker of `prefix` itself is listed as an object. Nothing under the prefix: an empty page, not an error.
+        `known`: the digest of a page whose entries need not be told again; implementations may tell them all the same.
         """
 
     async def read_range(self, key: Key, start: int, length: int, *, version: Version | None = None) -> Chunk:

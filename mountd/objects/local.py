@@ -89,7 +89,7 @@ class LocalStore(Basic):
         return await self.at(key, lambda path: folder.info_at(path, key, follow=self._follow))
 
     async def list_page(
-        self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000
+        self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000, known: bytes = b""
     ) -> ListPage:
         return await self.at(prefix, lambda path: self._list(path, prefix, recursive, cursor, limit))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import time
 from typing import TYPE_CHECKING
@@ -54,7 +55,7 @@ class MemoryStore(Basic):
         return self._get(key)[1]
 
     async def list_page(
-        self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000
+        self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000, known: bytes = b""
     ) -> ListPage:
         await trio.lowlevel.checkpoint()
         objects: list[ObjectInfo] = []
@@ -68,7 +69,7 @@ class MemoryStore(Basic):
             ):
                 continue
             if len(objects) + len(prefixes) >= limit:
-                return ListPage(objects, prefixes, last)
+                return _page(objects, prefixes, last, known)
             name, slash, _ = key[len(prefix) :].partition("/")
             if slash and not recursive:
                 folded = prefix + name + "/"
@@ -77,7 +78,7 @@ class MemoryStore(Basic):
             else:
                 objects.append(self._objects[key][1])
                 last = str(key)
-        return ListPage(objects, prefixes, None)
+        return _page(objects, prefixes, None, known)
 
     async def read_range(self, key: Key, start: int, length: int, *, version: Version | None = None) -> Chunk:
         await trio.lowlevel.checkpoint()
@@ -151,3 +152,10 @@ class _MemoryUpload:
     async def abort(self) -> None:
         await trio.lowlevel.checkpoint()
         self._parts.clear()
+
+
+def _page(objects: list[ObjectInfo], prefixes: list[Key], cursor: str | None, known: bytes) -> ListPage:
+    digest = hashlib.blake2b(repr((objects, prefixes)).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    if digest == known:
+        return ListPage((), (), cursor, digest, unchanged=True)
+    return ListPage(objects, prefixes, cursor, digest)

@@ -27,12 +27,12 @@ class PlausibleStore(Layer):
     """Leaves out of listings what does not belong there. Raises StoreFailure for an object that cannot be as told."""
 
     async def list_page(
-        self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000
+        self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000, known: bytes = b""
     ) -> ListPage:
-        page = await super().list_page(prefix, recursive=recursive, cursor=cursor, limit=limit)
+        page = await super().list_page(prefix, recursive=recursive, cursor=cursor, limit=limit, known=known)
         below = [info for info in page.objects if info.key.startswith(prefix)]
         objects = [plausible for info in below if (plausible := _plausible(info)) is not None]
-        return ListPage(objects, [each for each in page.prefixes if each.startswith(prefix)], page.cursor)
+        return replace(page, objects=objects, prefixes=[each for each in page.prefixes if each.startswith(prefix)])
 
     async def _request(self, name: str, send: Callable[[], Awaitable[T]]) -> T:
         answer = await send()

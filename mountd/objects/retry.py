@@ -46,9 +46,9 @@ class RetryingStore(Layer):
         return await self._repeat(name, send, settle=None)
 
     async def list_page(
-        self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000
+        self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000, known: bytes = b""
     ) -> ListPage:
-        page = await super().list_page(prefix, recursive=recursive, cursor=cursor, limit=limit)
+        page = await super().list_page(prefix, recursive=recursive, cursor=cursor, limit=limit, known=known)
         if page.cursor is not None and page.cursor == cursor:  # else whoever wants all of it would never be done
             raise StoreFailure(
                 f"{prefix or 'the root'}: the service sends the same page of the listing again and again"

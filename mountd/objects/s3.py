@@ -202,7 +202,7 @@ class S3Store(Basic):
         return carried if carried is not None else values.of_new(content_type(key), self._fs.s3_additional_kwargs)
 
     async def list_page(
-        self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000
+        self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000, known: bytes = b""
     ) -> ListPage:
         answer = await self.ask(
             "list_objects_v2",
@@ -211,6 +211,7 @@ class S3Store(Basic):
             MaxKeys=limit,
             **({} if recursive else {"Delimiter": "/"}),
             **({"ContinuationToken": cursor} if cursor else {}),
+            known=known,
         )
         skip = len(self.prefix)
         return ListPage(
@@ -222,6 +223,8 @@ class S3Store(Basic):
             ],
             [Key(each["Prefix"][skip:]) for each in answer.get("CommonPrefixes", ())],
             answer.get("NextContinuationToken") if answer.get("IsTruncated") else None,
+            digest=answer.get("Digest", b""),
+            unchanged=answer.get("Unchanged", False),
         )
 
     async def read_range(self, key: Key, start: int, length: int, *, version: Version | None = None) -> Chunk:
@@ -397,9 +400,9 @@ class S3Store(Basic):
                 await self._send_once("list_objects_v2", what, **asked)
             raise
 
-    async def _send_once(self, method: str, what: str, **arguments: Any) -> Any:
+    async def _send_once(self, method: str, what: str, *, known: bytes = b"", **arguments: Any) -> Any:
         with domain_errors(what):
-            answer = await self._shortcut.call(method, arguments)
+            answer = await self._shortcut.call(method, arguments, known=known)
             if answer is None:
                 return await self._call_botocore(method, arguments, what)
             require_ours(method, answer, what)

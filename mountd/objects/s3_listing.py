@@ -11,17 +11,31 @@ from xml.etree import ElementTree
 from botocore.parsers import ResponseParserError
 from botocore.utils import parse_timestamp
 
+from mountd.objects.same_page import divided
+
 _ROOT = "ListBucketResult"
 # What of an entry is used, as everything else costs time that nobody has asked for.
 _ENTRY = ("Key", "LastModified", "ETag", "Size")
+_FIRST = (b"<Contents>", b"<CommonPrefixes>")
+_LAST = (b"</Contents>", b"</CommonPrefixes>")
 
 
-def parse_listing(body: bytes) -> dict[str, Any]:
-    """Return what botocore would make of a page, as far as it is used here.
+def parse_listing(body: bytes, known: bytes = b"") -> dict[str, Any]:
+    """Return what botocore would make of a page, as far as it is used here, and its `Digest`.
 
-    Empty where it is no listing at all. Raises botocore's ResponseParserError where it is no XML, ValueError where an
-    entry makes no sense.
+    Where that is `known`, the page is `Unchanged` and told without its entries. Empty where it is no listing at all.
+    Raises botocore's ResponseParserError where it is no XML, ValueError where an entry makes no sense.
     """
+    frame, digest = divided(body, _FIRST, _LAST)
+    if digest and digest == known:
+        found = _parsed(frame)
+        if "NextContinuationToken" in found or found.get("IsTruncated") is False:
+            return found | {"Digest": digest, "Unchanged": True}
+    found = _parsed(body)
+    return found and found | {"Digest": digest}
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
     try:
         root = ElementTree.fromstring(body)
     except ElementTree.ParseError as exc:

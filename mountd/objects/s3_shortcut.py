@@ -90,8 +90,10 @@ class Shortcut:
         except (BaseError, OSError, ValueError) as exc:
             log.debug("ranges are read through botocore's client: %s", exc)
 
-    async def call(self, method: str, arguments: dict[str, Any]) -> Any:
+    async def call(self, method: str, arguments: dict[str, Any], *, known: bytes = b"") -> Any:
         """Send one request and return its answer, `None` where botocore's client has to be asked.
+
+        `known`: see `parse_listing`.
 
         Raises botocore's ClientError and what its HTTP session raises.
         """
@@ -107,7 +109,7 @@ class Shortcut:
         if not wire.takes(method, arguments):
             return None
         try:
-            return await wire.call(method, arguments)
+            return await wire.call(method, arguments, known=known)
         except Elsewhere as exc:
             log.debug("the bucket is not where it was: %s", exc)
             self._forget()

@@ -86,8 +86,8 @@ class Wire:
             and all(f"{name}{value}".isascii() for name, value in arguments.get("Metadata", {}).items())
         )
 
-    async def call(self, method: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Send one request, once, and return the answer as botocore's client does.
+    async def call(self, method: str, arguments: Mapping[str, Any], *, known: bytes = b"") -> dict[str, Any]:
+        """Send one request, once, and return the answer as botocore's client does. `known`: see `parse_listing`.
 
         Raises what that raises; Elsewhere.
         """
@@ -108,7 +108,7 @@ class Wire:
         url, streams = request.url, operation.has_streaming_output
         http = self.route.client._endpoint.http_session
         answer = await http.send(AWSPreparedRequest(request.method, url, headers, sent, streams))
-        return _read(operation, await convert_to_response_dict(answer, operation))
+        return _read(operation, await convert_to_response_dict(answer, operation), known)
 
 
 def _written(operation: Any, arguments: Mapping[str, Any], route: Route) -> AWSRequest:
@@ -147,13 +147,13 @@ def _address(operation: Any, written: Mapping[str, Any], route: Route) -> str:
     return route.base + path + (("&" if "?" in path else "?") + query if query else "")
 
 
-def _read(operation: Any, answer: dict[str, Any]) -> dict[str, Any]:
+def _read(operation: Any, answer: dict[str, Any], known: bytes) -> dict[str, Any]:
     """Return what botocore makes of an answer. Raises ClientError, Elsewhere."""
     if answer["status_code"] < 300 and not operation.has_streaming_output:
         if _FAILED_AFTER_ALL.match(answer["body"]):
             answer["status_code"] = 500  # said after the service had begun to answer
         elif operation.name == "ListObjectsV2":
-            return parse_listing(answer["body"])
+            return parse_listing(answer["body"], known)
     _without_odd_expiry(answer["headers"])
     parsed: dict[str, Any] = _parser.parse(answer, operation.output_shape)
     if answer["status_code"] < 300:

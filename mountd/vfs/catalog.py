@@ -16,7 +16,7 @@ from mountd.objects.interface import Key, ObjectInfo, Version
 from mountd.vfs.names import component, is_twin, plain, twin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 Fact = ObjectInfo | None  # None: a directory
 
@@ -38,13 +38,14 @@ class Catalog:
         heard: by slot, when the request for the very page of that listing began: how old the fact is.
         inos: by slot, the inode number by which the kernel knows the name; 0 where it does not, or where a node has it.
         folders: how many names are those of directories.
+        edits: how often something else was said of a name than before, or that it leads nowhere.
     """
 
     def __init__(self) -> None:
         self.checked = array("d")
         self.heard = array("d")
         self.inos = array("Q")
-        self.folders = 0
+        self.folders = self.edits = 0
         self._names: list[bytes] = []
         self._alive = bytearray()
         self._living = 0
@@ -153,6 +154,13 @@ class Catalog:
                 self._set(slot, fact)
         return slot
 
+    def confirm(self, slots: Iterable[int], at: float, *, heard: float) -> None:
+        """Note that a listing that began at `at` has said again what is known of names; `heard` as in `put`."""
+        for slot in slots:
+            if self.checked[slot] <= at:
+                self.checked[slot] = at
+                self.heard[slot] = max(heard, self.heard[slot])
+
     def place(self, name: bytes) -> int:
         """Return how many names come before one in the order, those that lead nowhere any more included."""
         return self._place(raw_of(plain(name)))[0]
@@ -178,6 +186,7 @@ class Catalog:
     def drop(self, slot: int) -> None:
         """The name leads nowhere."""
         if self._alive[slot]:
+            self.edits += 1
             self._alive[slot] = 0
             self.inos[slot] = 0
             self._living -= 1
@@ -237,6 +246,7 @@ class Catalog:
 
     def _set(self, slot: int, fact: Fact, *, new: bool = False) -> None:
         if not new:
+            self.edits += 1
             self._wasted += len(self._version(slot)) + 1
         self._starts[slot] = len(self._versions)
         if fact is not None:

@@ -17,7 +17,7 @@ from mountd.vfs.listing import Listing
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mountd.objects.interface import Key, ObjectStore
+    from mountd.objects.interface import Key, ListPage, ObjectStore
     from mountd.vfs.keeper import Keeper
     from mountd.vfs.nodes import Directory
     from mountd.vfs.table import NodeTable
@@ -115,7 +115,7 @@ class Lister:
             return
         started = listing.asked = trio.current_time()
         try:
-            page = await self._store.list_page(listing.key, cursor=listing.cursor)
+            page = await self._page(listing)
         finally:
             listing.asked = None
         listing.arrived = trio.current_time()
@@ -128,6 +128,13 @@ class Lister:
                 directory.unlisted.discard(own.node)
                 if own.node is None and own.changed >= started:
                     listing.catalog.drop(slot)  # removed here since the page was asked for
+
+    async def _page(self, listing: Listing) -> ListPage:
+        known = listing.known()
+        page = await self._store.list_page(listing.key, cursor=listing.cursor, known=known)
+        if page.unchanged and listing.known() != known:  # what it was compared with has changed meanwhile
+            page = await self._store.list_page(listing.key, cursor=listing.cursor)
+        return page
 
     async def _settle(self, directory: Directory, listing: Listing) -> None:
         """Know the attributes of what is in the directory before anybody is told of it."""
@@ -152,7 +159,7 @@ class Lister:
             return
         directory.listing, directory.probes, directory.used = listing, 0, 0
         self._pages.pop(listing.key, None)
-        directory.catalog.drop_older(listing.at)
+        listing.rule()
         self._completed(directory, listing)
         self._tidy(directory, listing)
 
@@ -167,7 +174,7 @@ class Lister:
         for known in (directory.listing, directory.coming):
             if known is not None and known.at > newer_than and known.key == directory.key:
                 return known
-        directory.coming = Listing(directory.key, directory.catalog, trio.current_time())
+        directory.coming = Listing(directory.key, directory.catalog, trio.current_time(), directory.listing)
         return directory.coming
 
     async def whole(

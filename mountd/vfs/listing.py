@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from operator import itemgetter
+from dataclasses import dataclass, replace
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING
 
 import trio
@@ -29,6 +30,26 @@ if TYPE_CHECKING:
 READERS = 5
 
 
+@dataclass(slots=True)
+class _Page:
+    """What stays of a page.
+
+    Attributes:
+        asked: when it was asked for. `digest`: the store's, of its entries.
+        last: the greatest name so far; `stop`: how many names there are so far.
+        marker, sidecar: whether it has those of the directory.
+        passed: of the first page, whether it is in order, and goes beyond the place of a sidecar.
+    """
+
+    asked: float
+    digest: bytes = b""
+    last: bytes = b""
+    stop: int = 0
+    marker: bool = False
+    sidecar: ObjectInfo | None = None
+    passed: bool = False
+
+
 class Listing:
     """What a listing that began at `at` has shown so far.
 
@@ -45,9 +66,12 @@ class Listing:
         end: the catalog's end at completion: what is made later is not in the listing.
         lasted: seconds that the service took for it.
         arrived: when the last page came; `asked`: when the one was asked for that has not come yet.
+
+    Args:
+        before: the listing before this one, of the same catalog: what it had on a page need not be read again.
     """
 
-    def __init__(self, key: Key, catalog: Catalog, at: float) -> None:
+    def __init__(self, key: Key, catalog: Catalog, at: float, before: Listing | None = None) -> None:
         self.key = key
         self.catalog = catalog
         self.at = at
@@ -62,7 +86,9 @@ class Listing:
         self.asked: float | None = None
         self.lock = trio.Lock()
         self.orderly = True
-        self._ends: list[tuple[bytes, float]] = []  # of each page: the last name so far, and when it was asked for
+        self._before = before
+        self._edits: int | None = catalog.edits  # those that are not from pages, or before them; None: there were some
+        self._read: list[_Page] = []
         self._cursors: set[str] = set()
         self._last = b""
         self._members: set[int] | None = None  # kept once the service is known to list out of order
@@ -91,24 +117,59 @@ class Listing:
         Raises StoreFailure when the service goes in circles.
         """
         self._continue(page.cursor)
-        self.pages += 1
+        self._count_edits()
         self.last_page = len(self.slots)
-        for raw, fact in sorted(self._named(page), key=itemgetter(0)):
-            self._add(raw, fact, asked)
-        self._ends.append((self._last, asked))
+        read = self._take_again(asked) if page.unchanged else self._take(page, asked)
+        self._read.append(read)
+        self.pages += 1
+        if self._edits is not None:
+            self._edits = self.catalog.edits
+        self.marker |= read.marker
+        self.sidecar = read.sidecar or self.sidecar
         # The sidecar's name is the smallest but for few. Where an orderly page has gone past it, it is not there.
         if self.pages == 1:
-            self.tells_sidecar = self.read or self.sidecar is not None or self._passed(page)
+            self.tells_sidecar = self.read or self.sidecar is not None or read.passed
         return self.slots[self.last_page :]
+
+    def known(self) -> bytes:
+        """Return the digest of the next page as it was in the listing before, as long as all of it holds still."""
+        before = self._before
+        if before is None or before.catalog is not self.catalog or not (before.orderly and self.orderly):
+            return b""
+        same = before._edits == self._edits == self.catalog.edits
+        return before._read[self.pages].digest if same and self.pages < len(before._read) else b""
+
+    def _take(self, page: ListPage, asked: float) -> _Page:
+        read = _Page(asked, page.digest, passed=not self.pages and self._passed(page))
+        for raw, fact in sorted(self._named(page, read), key=itemgetter(0)):
+            self._add(raw, fact, asked)
+        read.last, read.stop = self._last, len(self.slots)
+        return read
+
+    def _take_again(self, asked: float) -> _Page:
+        """Take over the next page from the listing before: see `known`."""
+        before = self._before
+        assert before is not None  # nothing else would have been known
+        read = before._read[self.pages]
+        slots = before.slots[before._read[self.pages - 1].stop if self.pages else 0 : read.stop]
+        self.catalog.confirm(slots, self.at, heard=asked)
+        self.slots.extend(slots)
+        self._last = max(self._last, read.last)
+        return replace(read, asked=asked, last=self._last, stop=len(self.slots))
+
+    def _count_edits(self) -> None:
+        """Notice where the catalog says something else by now than the pages so far, be it of one name."""
+        if self._edits != self.catalog.edits:
+            self._edits = None
 
     def absent_at(self, raw: bytes) -> float:
         """Return when the page was asked for that would have a name, NEVER as long as that has not come."""
         if not self.complete and (not self.orderly or self._last < raw + b"/"):
             return NEVER
-        if not self.orderly or not self._ends:
+        if not self.orderly or not self._read:
             return self.at
-        page = bisect_left(self._ends, raw, key=itemgetter(0))
-        return self._ends[min(page, len(self._ends) - 1)][1]
+        page = bisect_left(self._read, raw, key=attrgetter("last"))
+        return self._read[min(page, len(self._read) - 1)].asked
 
     def absorb(self, other: Listing) -> None:
         """Take the names that are missing here from a complete listing, and be complete."""
@@ -122,10 +183,18 @@ class Listing:
         """Return the slots of all names so far."""
         return set(self.slots) if self._members is None else self._members
 
+    def rule(self) -> None:
+        """Have the catalog drop what this listing, now complete, does not show."""
+        self._count_edits()
+        self.catalog.drop_older(self.at)
+        if self._edits is not None:
+            self._edits = self.catalog.edits
+
     def finish(self) -> None:
         """Nothing is added any more."""
         self.complete = True
         self.end = self.catalog.end
+        self._before = None
         self._members = None
         self._cursors.clear()
 
@@ -134,7 +203,7 @@ class Listing:
         new = Listing(self.key, catalog, self.at)
         new.pages, new.marker, new.sidecar = self.pages, self.marker, self.sidecar
         new.lasted, new.arrived = self.lasted, self.arrived
-        new.orderly, new._ends = self.orderly, self._ends
+        new.orderly, new._read, new._edits = self.orderly, self._read, None
         new.read = new.tells_sidecar = new.settled = new.complete = True
         found = (catalog.same(slot, self.catalog) for slot in self.slots)
         new.slots.extend(slot for slot in found if slot is not None)
@@ -148,17 +217,17 @@ class Listing:
         if cursor is not None:
             self._cursors.add(cursor)
 
-    def _named(self, page: ListPage) -> Iterator[tuple[bytes, Fact]]:
+    def _named(self, page: ListPage, read: _Page) -> Iterator[tuple[bytes, Fact]]:
         start = len(self.key)
         for info in page.objects:
             text = info.key[start:]
             name = name_of(text)
             if info.key == self.key:
-                self.marker = True
+                read.marker = True
             elif name is not None and not is_hidden(name):
                 yield text.encode("utf-8", "surrogatepass"), info
             elif info.key == key_in(self.key):
-                self.sidecar = info
+                read.sidecar = info
         for prefix in page.prefixes:
             text = prefix[start:].removesuffix("/")
             name = name_of(text)

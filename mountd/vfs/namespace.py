@@ -367,7 +367,8 @@ class Namespace:
         for name, entry in list(directory.entries.items()):
             slot = directory.catalog.find(name)
             if slot is not None:
-                self._reconcile_slot(directory, name, slot)
+                if not _is_told(entry.node, directory, slot):  # else it is brought in line when somebody asks for it
+                    self._reconcile_slot(directory, name, slot)
             else:
                 self._reconcile(directory, name, MISSING, listing.absent_at(raw_of(plain(name))))
             if entry.node is None and entry.changed < listing.at:
@@ -462,3 +463,10 @@ class Namespace:
             return node.dirty
         info = node.info_at(directory, name)
         return info is not None and self._pending.made(info.key, info.version) is not None
+
+
+def _is_told(node: Node | None, directory: Directory, slot: int) -> bool:
+    """Tell whether a node is the version that the catalog has, known by one name."""
+    if not isinstance(node, File) or node.info is None or node.others:
+        return False
+    return directory.catalog.has(slot, node.info)

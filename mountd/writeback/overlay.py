@@ -93,14 +93,20 @@ class Overlay:
         return change.info
 
     async def list_page(
-        self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000
+        self, prefix: Key, *, recursive: bool = False, cursor: str | None = None, limit: int = 1000, known: bytes = b""
     ) -> ListPage:
         # What arrives while the store answers may be missing in the answer.
         changes = self._pending.below(prefix)
         finals = self._backlog.finals
-        page = await self._inner.list_page(prefix, recursive=recursive, cursor=cursor, limit=limit)
+        page = await self._inner.list_page(
+            prefix, recursive=recursive, cursor=cursor, limit=limit, known=b"" if changes else known
+        )
         if not changes and not (changes := self._pending.below(prefix)):
-            return replace(page, objects=[finals.local(info) for info in page.objects])
+            objects = [finals.local(info) for info in page.objects]
+            # Under local versions entries are not those that the digest is of.
+            return replace(page, objects=objects, digest=page.digest if objects == list(page.objects) else b"")
+        if page.unchanged:  # something was acknowledged meanwhile, and belongs among entries that were not told
+            page = await self._inner.list_page(prefix, recursive=recursive, cursor=cursor, limit=limit)
         changes |= self._pending.below(prefix)
         found = {info.key: finals.local(info) for info in page.objects if info.key not in changes}
         found |= {info.key: changes[info.key].info for info in page.objects if info.key in changes}

@@ -72,6 +72,20 @@ def test_names_that_xml_cannot_hold_are_decoded():
     assert page.cursor is None
 
 
+def test_a_page_with_the_entries_that_are_known_is_told_without_them():
+    """What continues the listing may be another text each time."""
+    entry = (
+        "<Properties><Last-Modified>Sat, 28 Nov 2026 08:57:44 GMT</Last-Modified><Content-Length>%d</Content-Length>"
+    )
+    blob = f"<Blob><Name>a</Name>{entry}<Etag>0x1</Etag></Properties></Blob>"
+    page = f"<R><Blobs>{blob}</Blobs><NextMarker>%s</NextMarker></R>"
+    before = listing.parse((page % (3, "m")).encode(), 0)
+    again = listing.parse((page % (3, "n")).encode(), 0, before.digest)
+    assert (again.unchanged, again.objects, again.cursor, again.digest) == (True, [], "n", before.digest)
+    other = listing.parse((page % (4, "n")).encode(), 0, before.digest)
+    assert (other.unchanged, [each.size for each in other.objects]) == (False, [4])
+
+
 @pytest.mark.parametrize("body", [b"<html></html>", b"not xml", b"", b"<R><Blobs><Blob/></Blobs></R>"])
 def test_what_is_no_listing_is_said_to_be_none(body):
     """A portal on the way answers 200, too."""

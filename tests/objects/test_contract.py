@@ -12,6 +12,10 @@ MiB = 1024 * 1024
 A, B = Key("a"), Key("b")
 
 
+def _key(info):
+    return info.key
+
+
 async def read(store, key):
     return (await store.read_range(key, 0, 1 << 30)).data
 
@@ -44,6 +48,23 @@ async def test_a_listing_agrees_with_stat(store):
     await store.put(A, b"some bytes")
     (info,) = (await store.list_page(Key(""))).objects
     assert info == await store.stat(A)
+
+
+async def test_a_page_that_is_known_has_the_same_entries(store):
+    """A page is told without its entries only as long as they are what they were."""
+    for name in "abc":
+        await store.put(Key(f"d/{name}"), b"1")
+    before = await store.list_page(Key("d/"))
+    again = await store.list_page(Key("d/"), known=before.digest)
+    assert again.unchanged == bool(before.digest)
+    assert again.unchanged or sorted(again.objects, key=_key) == sorted(before.objects, key=_key)
+    await store.put(Key("d/b"), b"22")
+    changed = await store.list_page(Key("d/"), known=before.digest)
+    assert {each.key: each.size for each in changed.objects if each.size} == {"d/a": 1, "d/b": 2, "d/c": 1}
+    await store.put(Key("d/d/e"), b"1")
+    more = await store.list_page(Key("d/"), known=changed.digest)
+    assert sorted(each.key for each in more.objects if each.size) == ["d/a", "d/b", "d/c"]
+    assert list(more.prefixes) == ["d/d/"]
 
 
 async def test_what_is_not_there_is_not_found(store):

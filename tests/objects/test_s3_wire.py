@@ -240,8 +240,28 @@ def test_pages_are_read_as_botocore_reads_them(encoding, end, namespace):
     for entry in theirs["Contents"]:
         entry.pop("Owner", None)
     ours = parse_listing(page)
+    del ours["Digest"]
     assert ours == {name: value for name, value in theirs.items() if name in ours}
     assert ours.keys() == theirs.keys() & {"Contents", "CommonPrefixes", "IsTruncated", "NextContinuationToken"}
+
+
+def test_a_page_with_the_entries_that_are_known_is_told_without_them():
+    """The token that continues the listing may be another one each time."""
+    before = parse_listing(PAGE % b"<IsTruncated>true</IsTruncated><NextContinuationToken>a</NextContinuationToken>")
+    page = PAGE % b"<IsTruncated>true</IsTruncated><NextContinuationToken>b&amp;</NextContinuationToken>"
+    again = parse_listing(page, before["Digest"])
+    told = {"Contents": [], "CommonPrefixes": [], "Digest": before["Digest"], "Unchanged": True}
+    assert again == {**told, "IsTruncated": True, "NextContinuationToken": "b&"}
+    assert "Unchanged" not in parse_listing(page.replace(b"<Size>", b"<Size>1", 1), before["Digest"])
+
+
+def test_a_page_that_does_not_say_elsewhere_how_it_goes_on_is_told_whole():
+    between = b"</CommonPrefixes><IsTruncated>false</IsTruncated><CommonPrefixes><Prefix>x/</Prefix></CommonPrefixes>"
+    page = (PAGE % b"").replace(b"</CommonPrefixes>", between, 1)
+    whole = parse_listing(page)
+    assert whole["IsTruncated"] is False
+    assert len(whole["Contents"]) > 0
+    assert parse_listing(page, whole["Digest"]) == whole
 
 
 @pytest.mark.parametrize("body", [b"<html><body>Log in</body></html>", b"<Other/>"])

@@ -57,7 +57,7 @@ class HostileStore(MemoryStore):
         self.asked = set()
         self._calls = 0
 
-    async def list_page(self, prefix, *, recursive=False, cursor=None, limit=1000):
+    async def list_page(self, prefix, *, recursive=False, cursor=None, limit=1000, known=b""):
         self.asked.add(prefix)
         await trio.lowlevel.checkpoint()
         self._calls += 1
@@ -275,7 +275,7 @@ def test_a_recursive_listing_from_elsewhere_removes_nothing_there(tmp_path):
     """A rename of a directory that is finished takes only keys below it, though the store lists others with them."""
 
     class Careless(MemoryStore):
-        async def list_page(self, prefix, *, recursive=False, cursor=None, limit=1000):
+        async def list_page(self, prefix, *, recursive=False, cursor=None, limit=1000, known=b""):
             return await super().list_page("", recursive=recursive, cursor=cursor, limit=limit)
 
     async def main():

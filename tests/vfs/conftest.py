@@ -52,7 +52,7 @@ class SlowStore(MemoryStore):
         super().__init__()
         self.most = self._now = 0
 
-    async def list_page(self, prefix, *, recursive=False, cursor=None, limit=1000):
+    async def list_page(self, prefix, *, recursive=False, cursor=None, limit=1000, known=b""):
         if prefix != "d/":
             return await super().list_page(prefix, recursive=recursive, cursor=cursor, limit=limit)
         self._now += 1

@@ -20,7 +20,7 @@ class PagedStore(MemoryStore):
         self.pages = pages
         self.asked = []
 
-    async def list_page(self, prefix, *, recursive=False, cursor=None, limit=1000):
+    async def list_page(self, prefix, *, recursive=False, cursor=None, limit=1000, known=b""):
         if prefix != "d/":
             return await super().list_page(prefix, recursive=recursive, cursor=cursor, limit=limit)
         at = int(cursor or 0)

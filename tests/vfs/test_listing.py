@@ -12,7 +12,7 @@ from mountd.objects.retry import RetryingStore
 class Untidy(MemoryStore):
     """Lists in pages of three, backwards and with each entry twice; every page comes twice."""
 
-    async def list_page(self, prefix, *, recursive=False, cursor=None, limit=1000):
+    async def list_page(self, prefix, *, recursive=False, cursor=None, limit=1000, known=b""):
         at, _, again = (cursor or "").partition("|")
         page = await super().list_page(prefix, recursive=recursive, cursor=at or None, limit=min(limit, 3))
         objects, prefixes = [*page.objects] * 2, [*page.prefixes] * 2
@@ -23,7 +23,7 @@ class Untidy(MemoryStore):
 class Endless(MemoryStore):
     """Never gets further than the first page."""
 
-    async def list_page(self, prefix, *, recursive=False, cursor=None, limit=1000):
+    async def list_page(self, prefix, *, recursive=False, cursor=None, limit=1000, known=b""):
         page = await super().list_page(prefix, recursive=recursive, limit=2)
         return dataclasses.replace(page, cursor="on")
 
