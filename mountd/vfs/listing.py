@@ -6,6 +6,7 @@ repeat a name on several pages, or list out of order: no name is in a listing tw
 
 from __future__ import annotations
 
+import contextlib
 from array import array
 from bisect import bisect_left
 from dataclasses import dataclass, replace
@@ -87,8 +88,8 @@ class Listing:
         self.lock = trio.Lock()
         self.orderly = True
         self._before = before
-        self._edits: int | None = catalog.edits  # those that are not from pages, or before them; None: there were some
-        self._read: list[_Page] = []
+        self._edits: int | None = catalog.edits  # as the last page left them; None once there were others between pages
+        self._kept: list[_Page] = []
         self._cursors: set[str] = set()
         self._last = b""
         self._members: set[int] | None = None  # kept once the service is known to list out of order
@@ -117,18 +118,16 @@ class Listing:
         Raises StoreFailure when the service goes in circles.
         """
         self._continue(page.cursor)
-        self._count_edits()
         self.last_page = len(self.slots)
-        read = self._take_again(asked) if page.unchanged else self._take(page, asked)
-        self._read.append(read)
+        with self._editing():
+            kept = self._take_again(asked) if page.unchanged else self._take(page, asked)
+        self._kept.append(kept)
         self.pages += 1
-        if self._edits is not None:
-            self._edits = self.catalog.edits
-        self.marker |= read.marker
-        self.sidecar = read.sidecar or self.sidecar
+        self.marker |= kept.marker
+        self.sidecar = kept.sidecar or self.sidecar
         # The sidecar's name is the smallest but for few. Where an orderly page has gone past it, it is not there.
         if self.pages == 1:
-            self.tells_sidecar = self.read or self.sidecar is not None or read.passed
+            self.tells_sidecar = self.read or self.sidecar is not None or kept.passed
         return self.slots[self.last_page :]
 
     def known(self) -> bytes:
@@ -137,39 +136,41 @@ class Listing:
         if before is None or before.catalog is not self.catalog or not (before.orderly and self.orderly):
             return b""
         same = before._edits == self._edits == self.catalog.edits
-        return before._read[self.pages].digest if same and self.pages < len(before._read) else b""
+        return before._kept[self.pages].digest if same and self.pages < len(before._kept) else b""
 
     def _take(self, page: ListPage, asked: float) -> _Page:
-        read = _Page(asked, page.digest, passed=not self.pages and self._passed(page))
-        for raw, fact in sorted(self._named(page, read), key=itemgetter(0)):
+        kept = _Page(asked, page.digest, passed=not self.pages and self._passed(page))
+        for raw, fact in sorted(self._named(page, kept), key=itemgetter(0)):
             self._add(raw, fact, asked)
-        read.last, read.stop = self._last, len(self.slots)
-        return read
+        kept.last, kept.stop = self._last, len(self.slots)
+        return kept
 
     def _take_again(self, asked: float) -> _Page:
         """Take over the next page from the listing before: see `known`."""
         before = self._before
         assert before is not None  # nothing else would have been known
-        read = before._read[self.pages]
-        slots = before.slots[before._read[self.pages - 1].stop if self.pages else 0 : read.stop]
+        kept = before._kept[self.pages]
+        slots = before.slots[before._kept[self.pages - 1].stop if self.pages else 0 : kept.stop]
         self.catalog.confirm(slots, self.at, heard=asked)
         self.slots.extend(slots)
-        self._last = max(self._last, read.last)
-        return replace(read, asked=asked, last=self._last, stop=len(self.slots))
+        self._last = max(self._last, kept.last)
+        return replace(kept, asked=asked, last=self._last, stop=len(self.slots))
 
-    def _count_edits(self) -> None:
-        """Notice where the catalog says something else by now than the pages so far, be it of one name."""
-        if self._edits != self.catalog.edits:
-            self._edits = None
+    @contextlib.contextmanager
+    def _editing(self) -> Iterator[None]:
+        """Tell edits of the catalog by this listing from others, after which it says something else than the pages."""
+        alone = self._edits == self.catalog.edits
+        yield
+        self._edits = self.catalog.edits if alone else None
 
     def absent_at(self, raw: bytes) -> float:
         """Return when the page was asked for that would have a name, NEVER as long as that has not come."""
         if not self.complete and (not self.orderly or self._last < raw + b"/"):
             return NEVER
-        if not self.orderly or not self._read:
+        if not self.orderly or not self._kept:
             return self.at
-        page = bisect_left(self._read, raw, key=attrgetter("last"))
-        return self._read[min(page, len(self._read) - 1)].asked
+        page = bisect_left(self._kept, raw, key=attrgetter("last"))
+        return self._kept[min(page, len(self._kept) - 1)].asked
 
     def absorb(self, other: Listing) -> None:
         """Take the names that are missing here from a complete listing, and be complete."""
@@ -185,10 +186,8 @@ class Listing:
 
     def rule(self) -> None:
         """Have the catalog drop what this listing, now complete, does not show."""
-        self._count_edits()
-        self.catalog.drop_older(self.at)
-        if self._edits is not None:
-            self._edits = self.catalog.edits
+        with self._editing():
+            self.catalog.drop_older(self.at)
 
     def finish(self) -> None:
         """Nothing is added any more."""
@@ -203,7 +202,7 @@ class Listing:
         new = Listing(self.key, catalog, self.at)
         new.pages, new.marker, new.sidecar = self.pages, self.marker, self.sidecar
         new.lasted, new.arrived = self.lasted, self.arrived
-        new.orderly, new._read, new._edits = self.orderly, self._read, None
+        new.orderly, new._kept, new._edits = self.orderly, self._kept, None
         new.read = new.tells_sidecar = new.settled = new.complete = True
         found = (catalog.same(slot, self.catalog) for slot in self.slots)
         new.slots.extend(slot for slot in found if slot is not None)
@@ -217,17 +216,17 @@ class Listing:
         if cursor is not None:
             self._cursors.add(cursor)
 
-    def _named(self, page: ListPage, read: _Page) -> Iterator[tuple[bytes, Fact]]:
+    def _named(self, page: ListPage, kept: _Page) -> Iterator[tuple[bytes, Fact]]:
         start = len(self.key)
         for info in page.objects:
             text = info.key[start:]
             name = name_of(text)
             if info.key == self.key:
-                read.marker = True
+                kept.marker = True
             elif name is not None and not is_hidden(name):
                 yield text.encode("utf-8", "surrogatepass"), info
             elif info.key == key_in(self.key):
-                read.sidecar = info
+                kept.sidecar = info
         for prefix in page.prefixes:
             text = prefix[start:].removesuffix("/")
             name = name_of(text)

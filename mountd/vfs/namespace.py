@@ -367,25 +367,11 @@ class Namespace:
         for name, entry in list(directory.entries.items()):
             slot = directory.catalog.find(name)
             if slot is not None:
-                if not self._heard_again(entry, directory, name, slot):
-                    self._reconcile_slot(directory, name, slot)
+                self._reconcile_slot(directory, name, slot)
             else:
                 self._reconcile(directory, name, MISSING, listing.absent_at(raw_of(plain(name))))
             if entry.node is None and entry.changed < listing.at:
                 del directory.entries[name]  # the listing says so as well
-
-    def _heard_again(self, entry: Entry, directory: Directory, name: bytes, slot: int) -> bool:
-        """Do what `_reconcile_slot` does, in less time, if the node is the version that the catalog has."""
-        node, catalog = entry.node, directory.catalog
-        if not isinstance(node, File) or node.info is None or node.dirty or node.others:
-            return False
-        heard = catalog.heard[slot]
-        if heard <= max(entry.changed, entry.vouched) or not catalog.has(slot, node.info):
-            return False
-        if not self.keeper.same(node, directory, name, node.info):
-            return False
-        entry.checked, entry.heard = catalog.checked[slot], heard
-        return True
 
     def _reconcile_slot(self, directory: Directory, name: bytes, slot: int) -> Known:
         catalog = directory.catalog

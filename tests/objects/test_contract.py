@@ -1,6 +1,7 @@
 """What every object store promises: the sentences of `mountd.objects.interface`, on each implementation."""
 
 import time
+from operator import attrgetter
 
 import pytest
 import trio
@@ -10,10 +11,6 @@ from mountd.objects.interface import ABSENT, Key, ObjectInfo, Version
 
 MiB = 1024 * 1024
 A, B = Key("a"), Key("b")
-
-
-def _key(info):
-    return info.key
 
 
 async def read(store, key):
@@ -57,7 +54,9 @@ async def test_a_page_that_is_known_has_the_same_entries(store):
     before = await store.list_page(Key("d/"))
     again = await store.list_page(Key("d/"), known=before.digest)
     assert again.unchanged == bool(before.digest)
-    assert again.unchanged or sorted(again.objects, key=_key) == sorted(before.objects, key=_key)
+    assert again.unchanged or sorted(again.objects, key=attrgetter("key")) == sorted(
+        before.objects, key=attrgetter("key")
+    )
     await store.put(Key("d/b"), b"22")
     changed = await store.list_page(Key("d/"), known=before.digest)
     assert {each.key: each.size for each in changed.objects if each.size} == {"d/a": 1, "d/b": 2, "d/c": 1}
