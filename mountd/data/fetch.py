@@ -257,7 +257,7 @@ class Fetcher:
             file.streams.hold_back(end)
             return None
         start = offset if ahead.start else 0
-        piece = max(MiB, min(RANGE, file.streams.window // PIECES))
+        piece = max(MiB, min(RANGE, file.streams.window // PIECES // MiB * MiB))
         if not complete:
             self._launch(content, file, start, stop, piece)
         if file.cold:
@@ -407,13 +407,15 @@ def _bridged(spans: Iterable[Span]) -> list[Span]:
 
 
 def _without(wanted: Iterable[Span], known: Iterable[Span], piece: int) -> Iterator[Span]:
-    """Yield what of `wanted` is not in `known`, cut at multiples of `piece` bytes."""
+    """Yield what of `wanted` is not in `known`, cut at multiples of `piece` bytes where that leaves half a piece."""
     there = ExtentMap()
     for start, end in known:
         there.set(start, end, 1)
     for span in wanted:
         for start, end in there.spans(*span, None):
             while start < end:
-                stop = min(end, start - start % piece + piece)
+                stop = start - start % piece + piece
+                stop += piece if stop - start < piece // 2 else 0
+                stop = stop if end - stop >= piece // 2 else end
                 yield Span(start, stop)
                 start = stop

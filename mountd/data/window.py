@@ -69,6 +69,8 @@ class Streams:
             stream.window = min(max(stream.window * GROWTH, INITIAL_WINDOW), self._limit)
             stream.unread = stream.window // 2
         target = stream.next + stream.window
+        if stream.window > STEP:
+            target -= target % STEP  # where requests are cut: else each step would be the end of one and another one
         if target - stream.ahead < min(stream.window // 2, STEP):
             return Span(offset, end)
         stream.ahead = target

@@ -154,6 +154,29 @@ def test_what_has_left_the_page_cache_is_read_ahead_from_the_disk():
     in_folder(main)
 
 
+def test_a_reader_in_order_has_whole_ranges_fetched():
+    """Once its window is large, each of them by one request; before that by a few small ones, so as not to wait."""
+
+    async def main(folder):
+        size = 100 * MiB
+        store = SlowStore([0.01] * 100)
+        info = await store.put(Key("file"), bytes(size))
+        content = Content(folder / "file", base=info, size=size, ledger=Ledger())
+        buffer = memoryview(bytearray(MiB))
+        async with trio.open_nursery() as nursery:
+            fetcher = Fetcher(store, nursery=nursery, prefetch_limit=64 * MiB)
+            for at in range(0, size, MiB):
+                assert len(await fetcher.read(content, at, buffer)) == MiB
+            nursery.cancel_scope.cancel()
+        content.discard()
+        assert sum(store.asked) == size
+        assert store.asked[0] == MiB
+        assert min(store.asked) == MiB
+        assert len(store.asked) - store.asked.count(RANGE) <= 7
+
+    in_folder(main)
+
+
 @pytest.mark.parametrize(("sweep_limit", "whole"), [(1 << 30, True), (20 * MiB, False), (0, False)])
 def test_waits_at_random_places_are_ended_by_fetching_the_rest(sweep_limit, whole):
     """Once they add up to what that takes, if as much may be fetched in vain."""

@@ -2,7 +2,7 @@
 
 import random
 
-from mountd.data.window import INITIAL_WINDOW, KiB, MiB, Streams
+from mountd.data.window import INITIAL_WINDOW, STEP, KiB, MiB, Streams
 
 
 def read_on(streams, start, count, size=128 * KiB):
@@ -32,6 +32,15 @@ def test_progress_by_small_steps_makes_few_requests():
     spans = read_on(Streams(64 * MiB), 0, 512)
     asked = [span for i, span in enumerate(spans) if span.end > (i + 1) * 128 * KiB]
     assert len(asked) < 24
+
+
+def test_large_windows_end_where_requests_are_cut():
+    """Also those of a reader that began in the middle of a step: each step is one request then, and not two."""
+    streams = Streams(64 * MiB)
+    spans = [streams.advance(start, MiB) for start in range(3 * MiB, 300 * MiB, MiB)]
+    ahead = [span.end for span in spans if span.end - span.start > MiB]
+    assert len(ahead) > 30
+    assert all(end % STEP == 0 for end in ahead if end > 20 * MiB)
 
 
 def test_several_readers_of_one_file_are_told_apart():
