@@ -127,7 +127,8 @@ def _written(operation: Any, arguments: Mapping[str, Any], route: Route) -> AWSR
     context: dict[str, Any] = {"client_config": route.client.meta.config}
     context["has_streaming_input"] = operation.has_streaming_input
     if operation.http_checksum.get("requestAlgorithmMember") and operation.name != "CreateMultipartUpload":
-        headers.setdefault(_CHECKSUM, checksums.crc32(body))
+        if _CHECKSUM not in headers:
+            headers[_CHECKSUM] = checksums.crc32(body)
         headers["x-amz-sdk-checksum-algorithm"] = "CRC32"
         context["checksum"] = {"request_algorithm": {"in": "header", "name": _CHECKSUM}}
     if len(body) > ANNOUNCED and operation.name == "PutObject":

@@ -209,6 +209,13 @@ def test_bodies_are_signed_where_nothing_else_protects_them(base, hashed):
     assert "x-amz-checksum-crc32" in request.headers["Authorization"]
 
 
+def test_a_checksum_that_is_known_is_not_made_again(monkeypatch):
+    """That of a part is made in a thread; the loop that sends it has other requests to look after."""
+    monkeypatch.setattr(checksums, "crc32", None)
+    request = _signed("http://s3/b", "PutObject", Key="x", Body=b"bytes", ChecksumCRC32="AAAAAA==")
+    assert request.headers["x-amz-checksum-crc32"] == "AAAAAA=="
+
+
 PAGE = b"""<?xml version="1.0" encoding="UTF-8"?>
 <ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>b</Name><Prefix>a%%2B</Prefix>%b
 <Contents><Key>a%%2Bb+c&amp;%%C3%%BC</Key><LastModified>2026-11-25T01:54:04.123Z</LastModified>
