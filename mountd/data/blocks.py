@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import google_crc32c
+from crc32c import crc32c
 
 from mountd.data.extents import Span
 
@@ -55,9 +55,9 @@ def cut(start: int, end: int) -> Iterator[Span]:
 
 def checksum(data: Buffer) -> int:
     """Return the CRC32C (Castagnoli) of `data`."""
-    return int(google_crc32c.value(data if isinstance(data, bytes) else bytes(data)))
+    return crc32c(data)
 
 
 def extend(before: int, data: Buffer) -> int:
     """Return the checksum of bytes whose checksum is `before`, followed by `data`."""
-    return int(google_crc32c.extend(before, data if isinstance(data, bytes) else bytes(data)))
+    return crc32c(data, before)

@@ -8,7 +8,7 @@ import hashlib
 import zlib
 from typing import TYPE_CHECKING
 
-import google_crc32c
+import crc32c as castagnoli
 import trio
 
 from mountd.errors import Corrupt, Unavailable
@@ -36,7 +36,7 @@ async def crc32_of(data: Buffer) -> str:
 
 def crc32c(data: Buffer) -> str:
     """Return what Google calls crc32c."""
-    return text_of(google_crc32c.value(bytes(data)))
+    return text_of(castagnoli.crc32c(data))
 
 
 def text_of(crc: int) -> str:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from mountd.data.extents import Span
     from mountd.objects.interface import Buffer
 
-# Bytes that are kept at most, of the newest parts: as many as are sent at a time, and one that is being written.
+# Bytes that are kept at most: as many parts as are sent at a time, and one that is being written. Where programs write
+# faster than that goes, the oldest ones are kept: they are sent first.
 LIMIT = 56 * MiB
 
 
@@ -47,7 +48,7 @@ class Fresh:
                 self.bytes += len(piece)
             at = span.end
         while self.bytes > LIMIT:
-            self._drop(next(iter(self._pieces)))
+            self._drop(next(reversed(self._pieces)))
 
     def changed(self, start: int, end: int) -> None:
         """Bytes of `[start, end)` are not what they were."""

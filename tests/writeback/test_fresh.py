@@ -47,9 +47,9 @@ def test_a_file_written_in_order_is_taken_without_the_disk():
 
 
 def test_memory_is_bounded(monkeypatch):
-    """The oldest parts are read back from the disk."""
+    """The newest parts are read back from the disk: the others are sent before them."""
     monkeypatch.setattr(fresh, "LIMIT", 3 * PART)
     kept = Fresh(PART)
     kept.add(0, bytes(6 * PART))
     assert kept.bytes == 3 * PART
-    assert [kept.take(n, Span((n - 1) * PART, n * PART)) is not None for n in range(1, 7)] == [False] * 3 + [True] * 3
+    assert [kept.take(n, Span((n - 1) * PART, n * PART)) is not None for n in range(1, 7)] == [True] * 3 + [False] * 3
