@@ -10,8 +10,6 @@ from collections import OrderedDict
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mountd.data.extents import Span
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -74,10 +72,6 @@ class Arrivals:
             if arrival.start <= at < arrival.end:
                 return arrival
         return None
-
-    def spans(self, content: Content) -> list[Span]:
-        """Return what is held of a file."""
-        return [Span(arrival.start, arrival.end) for arrival in self._held.get(content, ())]
 
     def was_read(self, content: Content, arrival: Arrival, amount: int) -> None:
         """Count `amount` bytes as read; the kernel keeps them, so nobody asks again for what all has been read of."""

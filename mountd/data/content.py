@@ -158,6 +158,23 @@ class Content:
                 return self._promptness.read_into(self.backing.fd(), buffer, start)
             return await trio.to_thread.run_sync(self._promptness.read, self.backing.fd(), start, end)
 
+    async def read_ahead(self, start: int, end: int) -> None:
+        """Have what is here of `[start, end)` in the page cache, for reads in order that come to it soon.
+
+        What they have come from is not kept there: the kernel has it once more, as the mount's.
+        """
+        here = [run for run in self.extents.runs(start, end) if run.state is not None]
+
+        def act() -> None:
+            for run in here:
+                disk.read_ahead(fd, run.start, run.end)
+            if start > STEP:  # the kernel's requests may be a little out of order
+                disk.let_go(fd, max(0, start - 2 * STEP), start - STEP)
+
+        with contextlib.suppress(OSError), self.backing.reading():  # whoever reads there will get the error
+            fd = self.backing.fd()
+            await trio.to_thread.run_sync(act)
+
     async def _read_unverified(self, start: int, end: int) -> Buffer | None:
         whole = blocks.align_out(start, end, self.size)
         data = await self._read_compared(*whole)

@@ -1,7 +1,7 @@
 """Bringing absent bytes here: ranges bound to a version, each asked for once however many readers wait for it.
 
 A reader gets what has arrived from memory, while it is written to the backing file. What lies there already and has
-left the page cache is read ahead in the same way, in pieces that are worth a thread.
+left the page cache is read into that again, as far ahead.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mountd.data.content import Content
     from mountd.data.inplace import InPlace
 
-    Bring = Callable[[Content, Span], Awaitable[Callable[[], Awaitable[None]] | None]]
+    Bring = Callable[[Content, Span], Awaitable[Callable[[], Awaitable[None]]]]
 
 # One request for 8 MiB costs a service little more than one for 1 MiB, and eight of them in flight fill a fast link.
 RANGE = 8 * MiB
@@ -261,7 +261,7 @@ class Fetcher:
         if not complete:
             self._launch(content, file, start, stop, piece)
         if file.cold:
-            self._reread(content, file, start, stop, piece)
+            self._nursery.start_soon(content.read_ahead, start, stop)
         return None
 
     def _sweep(self, content: Content, file: _File) -> None:
@@ -313,13 +313,6 @@ class Fetcher:
         absent = content.extents.spans(*blocks.align_out(start, end, content.size), None)
         return list(_without(absent, [flight.span for flight in file.flights], piece))
 
-    def _reread(self, content: Content, file: _File, start: int, end: int, piece: int) -> None:
-        """Start reading what of `[start, end)` lies on the local disk, and is not in memory or under way yet."""
-        known = [*(flight.span for flight in file.flights), *self._arrivals.spans(content)]
-        present = [Span(run.start, run.end) for run in content.extents.runs(start, end) if run.state is not None]
-        for span in list(_without(present, known, piece)):
-            self._start(content, file, span, self._read_back)
-
     def _start(self, content: Content, file: _File, span: Span, bring: Bring) -> None:
         flight = _Flight(span)
         file.flights.append(flight)
@@ -331,8 +324,7 @@ class Fetcher:
         try:
             store = await bring(content, flight.span)
             flight.landed.set()
-            if store is not None:
-                await store()
+            await store()
         except NoSpace:
             flight.spilled = True
         except MountdError as exc:
@@ -355,13 +347,6 @@ class Fetcher:
         """Get bytes from the store for readers who will take a little here and there: the page cache is their place."""
         data = await self._fetch(content, span)
         return partial(content.fill, span.start, data, behind=False)
-
-    async def _read_back(self, content: Content, span: Span) -> None:
-        """Get bytes from the local disk; where some turn out not to be there, whoever reads them asks the store."""
-        generation = content.generation
-        data = await content.read(*span)
-        if data is not None and content.generation == generation:
-            self._arrivals.hold(content, span.start, data)
 
     async def _fetch(self, content: Content, span: Span) -> Buffer:
         while True:
