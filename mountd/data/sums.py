@@ -34,8 +34,9 @@ class Sum(NamedTuple):
 
 def sums_of(start: int, data: Buffer) -> Iterator[Sum]:
     """Yield the checksums of bytes that lie at `start`, block by block."""
-    for span in blocks.cut(start, start + len(data)):
-        yield Sum(*span, blocks.checksum(data[span.start - start : span.end - start]))
+    view = memoryview(data)
+    for span in blocks.cut(start, start + len(view)):
+        yield Sum(*span, blocks.checksum(view[span.start - start : span.end - start]))
 
 
 class Claim(NamedTuple):
