@@ -57,15 +57,23 @@ def holder_of(uri: str, mounts: Sequence[MountRecord]) -> MountRecord:
 
 def uri_of(path: str | os.PathLike[str], mounts: Sequence[MountRecord]) -> str:
     """Return the URI of what is at `path` under one of `mounts`. Raises UserError naming the mount points."""
+    found = _over(path, mounts)
+    if found is None:
+        points = ", ".join(str(mount.mount_point) for mount in mounts)
+        raise UserError(f"{path} is not under a mount ({f'mounted: {points}' if points else 'nothing is mounted'})")
+    mount, absolute = found
+    return locate.to_uri(mount.root, mount.mount_point, absolute)
+
+
+def _over(path: str | os.PathLike[str], mounts: Sequence[MountRecord]) -> tuple[MountRecord, Path] | None:
+    """Return that one of `mounts` whose mount point is closest above `path`, and the path as it leads there."""
     absolute = Path(os.path.abspath(path))
     for candidate in (absolute, absolute.parent.resolve() / absolute.name):
         # As written first: resolving links asks the file system, and a mount may be slow or stuck.
         holding = [mount for mount in mounts if candidate.is_relative_to(mount.mount_point)]
         if holding:
-            closest = max(holding, key=lambda mount: len(mount.mount_point.parts))
-            return locate.to_uri(closest.root, closest.mount_point, candidate)
-    points = ", ".join(str(mount.mount_point) for mount in mounts)
-    raise UserError(f"{path} is not under a mount ({f'mounted: {points}' if points else 'nothing is mounted'})")
+            return max(holding, key=lambda mount: len(mount.mount_point.parts)), candidate
+    return None
 
 
 def mount_at(named: str | None, mounts: Sequence[MountRecord]) -> MountRecord | None:
@@ -154,14 +162,12 @@ def to_sync(path: str | os.PathLike[str] | None) -> Sequence[tuple[MountRecord, 
     running = running_mounts()
     if path is None:
         return [(record, "") for record in running]
-    absolute = Path(os.path.abspath(path))
-    for candidate in (absolute, absolute.parent.resolve() / absolute.name):
-        holding = [record for record in running if candidate.is_relative_to(record.mount_point)]
-        if holding:
-            record = max(holding, key=lambda each: len(each.mount_point.parts))
-            below = candidate.relative_to(record.mount_point)
-            return [(record, "" if below == Path() else str(below))]
-    raise UserError(f"{path} is not under a mount (see mountd status)")
+    found = _over(path, running)
+    if found is None:
+        raise UserError(f"{path} is not under a mount (see mountd status)")
+    record, absolute = found
+    below = absolute.relative_to(record.mount_point)
+    return [(record, "" if below == Path() else str(below))]
 
 
 def _mounted_roots(mounts: Sequence[MountRecord]) -> str:

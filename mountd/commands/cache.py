@@ -8,11 +8,12 @@ import click
 
 from mountd import units
 from mountd.commands import names, waiting
+from mountd.commands.chosen import meant
 from mountd.commands.output import print_fields, print_json
 from mountd.config import Folders
 from mountd.daemon import client
+from mountd.daemon.records import MountRecord
 from mountd.errors import EXIT_FAILURE
-from mountd.mounts import mount_at, mount_of, running_mounts
 from mountd.stores.registry import Registry
 
 if TYPE_CHECKING:
@@ -76,16 +77,12 @@ def verify(store: str | None, as_json: bool) -> int:
 
 def _ask(store: str | None, do: str, progress: Callable[[Any], None] = lambda _: None) -> dict[str, Any]:
     """Return what the daemon of the store answers, or what is found without one."""
-    running = running_mounts()
-    record = mount_at(store, running)
-    if record is None:
-        registry = Registry(Folders.of_this_user())
-        config = registry.resolve(store)
-        record = mount_of(config, running)
-    if record is not None:
-        answer: dict[str, Any] = client.ask(record, do, progress=progress)
+    found = meant(store)
+    if isinstance(found, MountRecord):
+        answer: dict[str, Any] = client.ask(found, do, progress=progress)
         return answer
     from mountd.daemon.cache import unmounted  # here: trio is slow to import
 
-    data = Folders.of_this_user().state / config.state_name
-    return unmounted(data, registry.mount_settings(config, {}).cache_size, do, progress)
+    folders = Folders.of_this_user()
+    limit = Registry(folders).mount_settings(found, {}).cache_size
+    return unmounted(folders.state / found.state_name, limit, do, progress)

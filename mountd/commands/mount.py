@@ -10,11 +10,12 @@ import click
 
 from mountd import units
 from mountd.commands import names, waiting
+from mountd.commands.chosen import mounted
 from mountd.commands.output import print_json, print_table
 from mountd.config import Folders, ServiceManager
 from mountd.daemon import client, launch, mountpoint, records, shared
 from mountd.errors import EXIT_BUSY, UserError
-from mountd.mounts import mount_at, mount_of, running_mounts, to_sync
+from mountd.mounts import mount_of, running_mounts, to_sync
 from mountd.redaction import without_secrets
 from mountd.stores.registry import Registry
 
@@ -160,6 +161,15 @@ def unmount(store: str | None, everything: bool, timeout: str) -> None:
         click.echo("Nothing is mounted")
 
 
+def _chosen(store: str | None, *, required: bool) -> Sequence[MountRecord]:
+    try:
+        return [mounted(store)]
+    except UserError:
+        if required:
+            raise
+        return []
+
+
 def _stop(record: MountRecord, seconds: float) -> None:
     with waiting.progress(f"Unmounting {record.mount_point}") as show:
         launch.stop(record, timeout=seconds, progress=show)
@@ -168,8 +178,7 @@ def _stop(record: MountRecord, seconds: float) -> None:
 def stop(mount_point: str) -> None:
     """Unmount what is at a mount point, after its pending writes, and say nothing. Raises UserError."""
     if not _clear_dead(mount_point):
-        for record in _chosen(mount_point, required=True):
-            _stop(record, DEFAULT_TIMEOUT)
+        _stop(mounted(mount_point), DEFAULT_TIMEOUT)
 
 
 @click.command(short_help="Show what is mounted and how it is doing.")
@@ -238,24 +247,6 @@ def _stored(record: MountRecord, below: str, failure: UserError | None) -> dict[
         "stored": failure is None,
         "error": without_secrets(str(failure)) if failure is not None else None,
     }
-
-
-def _chosen(store: str | None, *, required: bool) -> Sequence[MountRecord]:
-    """Return the mount meant by a mount point, a name or a URI."""
-    running = running_mounts()
-    at_point = mount_at(store, running)
-    if at_point is not None:
-        return [at_point]
-    try:
-        config = Registry(Folders.of_this_user()).resolve(store)
-        record = mount_of(config, running)
-        missing = f"store {config.name!r} is not mounted"
-    except UserError as exc:
-        record, missing = None, str(exc)
-    if record is None and required:
-        points = ", ".join(f"{each.store} at {each.mount_point}" for each in running) or "nothing"
-        raise UserError(f"{missing} (mounted: {points})")
-    return [record] if record else []
 
 
 def _clear_dead(store: str | None) -> bool:

@@ -15,12 +15,11 @@ import click
 
 from mountd import units
 from mountd.commands import names, rates
+from mountd.commands.chosen import mounted
 from mountd.commands.output import print_json
-from mountd.config import Folders
 from mountd.daemon import client
-from mountd.errors import EXIT_USAGE, UserError
-from mountd.mounts import mount_at, mount_of, running_mounts
-from mountd.stores.registry import Registry
+from mountd.errors import UserError
+from mountd.mounts import running_mounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,14 +63,7 @@ def chosen(store: str | None) -> MountRecord:
     Raises UserError.
     """
     running = running_mounts()
-    if store is None:
-        found = running[0] if len(running) == 1 else mount_of(Registry(Folders.of_this_user()).active(), running)
-    else:
-        found = mount_at(store, running)
-    if found is None:
-        mounted = ", ".join(f"{each.store} at {each.mount_point}" for each in running) or "nothing; mountd mount"
-        raise UserError(f"{store or 'which one?'} (mounted: {mounted})", EXIT_USAGE)
-    return found
+    return running[0] if store is None and len(running) == 1 else mounted(store)
 
 
 def _seconds(text: str) -> float:
