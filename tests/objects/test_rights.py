@@ -63,11 +63,13 @@ async def test_a_signature_for_listing_alone_denies_reading(container, monkeypat
 
 async def test_wrong_credentials_of_azure_are_told_apart(container, monkeypatch):
     """Another account's key, a key that is none, a signature that has expired or is cut off, one without listing."""
+    # Not within an escape like %2B: Azurite would answer 500.
+    cut_off = re.sub("%.?$", "", container.signature("rl")[:-9])
     cases = [
         (f"AccountKey={AZURITE_KEY[:-8]}AAAAAA==", BadCredentials, "does not accept the credentials"),
         ("AccountKey=none", BadCredentials, "does not accept the credentials"),
         (f"SharedAccessSignature={container.signature('rl', hours=-1)}", BadCredentials, "does not accept"),
-        (f"SharedAccessSignature={container.signature('rl')[:-9]}", BadCredentials, "does not accept"),
+        (f"SharedAccessSignature={cut_off}", BadCredentials, "does not accept"),
         (f"SharedAccessSignature={container.signature('rw')}", Denied, "do not allow listing (permission List)"),
     ]
     for credentials, kind, words in cases:
