@@ -164,6 +164,8 @@ class Content:
         What they have come from is not kept there: the kernel has it once more, as the mount's.
         """
         here = [run for run in self.extents.runs(start, end) if run.state is not None]
+        if not here:  # discarded meanwhile, perhaps: a descriptor would make the file anew
+            return
 
         def act() -> None:
             for run in here:

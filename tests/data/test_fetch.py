@@ -162,6 +162,8 @@ def test_what_has_left_the_page_cache_is_read_ahead_from_the_disk():
             assert store.sent == 0
             nursery.cancel_scope.cancel()
         content.discard()
+        await content.read_ahead(0, size)  # asked for before that, and begun only now
+        assert not content.path.exists()
 
     in_folder(main)
 
