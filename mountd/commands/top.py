@@ -63,6 +63,8 @@ def chosen(store: str | None) -> MountRecord:
     Raises UserError.
     """
     running = running_mounts()
+    if not running:
+        raise UserError("nothing is mounted; to mount the active store: mountd mount")
     return running[0] if store is None and len(running) == 1 else mounted(store)
 
 
