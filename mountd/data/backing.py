@@ -52,6 +52,7 @@ class BackingFile:
         self._opening = threading.Lock()
         self._shared = False  # it has a second name, under which it must not change
         self._retired: list[int] = []
+        self._left: int | None = None  # the one by which the file was last open, until that is closed
         # Which blocks have been compared since somebody else may have changed the file; None: nobody can have.
         self._compared: set[int] | None = None if compared else set()
         self._closed_as: tuple[int, ...] | None = None
@@ -172,20 +173,22 @@ class BackingFile:
     def close_file(self) -> None:
         """Close the file, and keep the store's own."""
         if self._fd is not None:
-            fd, self._fd = self._fd, None
-            self._closed_as = _state_of(fd)
-            self._retire(fd)
+            self._left, self._fd, self._closed_as = self._fd, None, None
+            self._retire(self._left)
             self._closed()
 
     def _retire(self, descriptor: int) -> None:
-        """Close a descriptor, once nobody reads from it: until then it must not come to stand for another file."""
+        """Close a descriptor, once nobody uses it: until then it must not come to stand for another file."""
         self._retired.append(descriptor)
         if not self.readers:
             self._close_retired()
 
     def _close_retired(self) -> None:
         while self._retired:
-            os.close(self._retired.pop())
+            descriptor = self._retired.pop()
+            if descriptor == self._left:  # only now: a write that was under way has changed the file
+                self._closed_as, self._left = _state_of(descriptor), None
+            os.close(descriptor)
 
 
 def _state_of(fd: int) -> tuple[int, ...]:

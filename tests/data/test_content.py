@@ -2,10 +2,12 @@
 
 import os
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +15,7 @@ from mountd.data import blocks
 from mountd.data.content import Content
 from mountd.data.extents import Span, State
 from mountd.errors import Corrupt, NoSpace
-from mountd.objects.interface import Key, ObjectInfo, Version
+from mountd.objects.interface import Key, MiB, ObjectInfo, Version
 
 UNIT = blocks.BLOCK // 4
 SIZE = 10 * UNIT + 17
@@ -304,6 +306,20 @@ async def test_damaged_bytes_that_are_saved_for_an_upload_are_not_uploaded(tmp_p
     with pytest.raises(Corrupt):
         await content.read_frozen(snapshot, 0, 100)
     content.thaw(snapshot)
+    content.close()
+
+
+async def test_what_arrives_while_the_file_is_closed_is_still_trusted_afterwards(tmp_path):
+    """Who closes it right after the last read is sooner than the disk: the write that is under way is our own."""
+    data = os.urandom(2 * MiB)
+    content = Content(tmp_path / "c", base=info_of(data), size=len(data), ledger=Ledger())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(content.fill, 0, data, behind=False))
+        await trio.testing.wait_all_tasks_blocked()
+        content.close()
+    buffer = bytearray(len(data))
+    assert content.read_now(0, len(data), memoryview(buffer))
+    assert buffer == data
     content.close()
 
 
