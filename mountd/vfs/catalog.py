@@ -39,6 +39,7 @@ class Catalog:
         inos: by slot, the inode number by which the kernel knows the name; 0 where it does not, or where a node has it.
         folders: how many names are those of directories.
         edits: how often something else was said of a name than before, or that it leads nowhere.
+        said: `end`, `edits` and the sidecar's version when nodes were last brought in line with a complete listing.
     """
 
     def __init__(self) -> None:
@@ -46,6 +47,7 @@ class Catalog:
         self.heard = array("d")
         self.inos = array("Q")
         self.folders = self.edits = 0
+        self.said: tuple[int, int, str] | None = None
         self._names: list[bytes] = []
         self._alive = bytearray()
         self._living = 0

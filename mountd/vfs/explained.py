@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from mountd.data.extents import State
 from mountd.vfs import virtual
+from mountd.vfs.catalog import NEVER
 from mountd.vfs.nodes import Directory, File
 
 if TYPE_CHECKING:
@@ -70,6 +70,5 @@ def _known_for(node: Node, now: float) -> float | None:
     """Return for how many seconds the store has not been asked about a name; `None` where nothing vouches for it."""
     if node.parent is None:
         return None
-    entry = node.parent.entries.get(node.name)
-    vouched = entry.vouched if entry is not None else -math.inf
-    return now - vouched if vouched != -math.inf else None
+    heard = node.parent.heard(node.name)
+    return now - heard if heard != NEVER else None

@@ -364,14 +364,22 @@ class Namespace:
         return await self.lister.begun(directory, newer_than=trio.current_time() - self.holds(directory))
 
     def _reconcile_known(self, directory: Directory, listing: Listing) -> None:
-        for name, entry in list(directory.entries.items()):
-            slot = directory.catalog.find(name)
+        """Bring what has a node in line with a complete listing.
+
+        Where that says what the one before did, names that lead somewhere are left to whoever asks for them: to go
+        through thousands each second would take longer than to list them.
+        """
+        catalog, entries = directory.catalog, directory.entries
+        said = (catalog.end, catalog.edits, listing.sidecar.version if listing.sidecar is not None else "")
+        again, catalog.said = said == catalog.said, said
+        for name, entry in [each for each in entries.items() if not again or each[1].node is None]:
+            slot = catalog.find(name)
             if slot is not None:
                 self._reconcile_slot(directory, name, slot)
             else:
                 self._reconcile(directory, name, MISSING, listing.absent_at(raw_of(plain(name))))
             if entry.node is None and entry.changed < listing.at:
-                del directory.entries[name]  # the listing says so as well
+                del entries[name]  # the listing says so as well
 
     def _reconcile_slot(self, directory: Directory, name: bytes, slot: int) -> Known:
         catalog = directory.catalog

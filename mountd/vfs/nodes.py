@@ -263,6 +263,12 @@ class Directory(Node):
             entry = self.entries[name] = Entry()
         return entry
 
+    def heard(self, name: bytes) -> float:
+        """Return when the last request began that told of a name; NEVER where nothing vouches for it."""
+        entry, slot = self.entries.get(name), self.catalog.find(name)
+        heard = self.catalog.heard[slot] if slot is not None else NEVER
+        return heard if entry is None else max(entry.vouched, heard)
+
     def changed(self, name: bytes, node: Node | None, now: float) -> None:
         """This mount has just made `name` lead to `node`, or to nothing."""
         entry = self.entry(name)

@@ -160,3 +160,27 @@ async def test_a_catalog_that_says_something_else_by_now_is_not_relied_on():
     catalog.drop(0)
     assert Listing("", catalog, trio.current_time(), first).known() == b""
     assert Listing("", Catalog(), trio.current_time(), first).known() == b""
+
+
+async def test_known_files_are_gone_through_only_where_something_is_new(directory, jumping_clock, monkeypatch):
+    """A directory in use is listed every second: thousands of files that are as they were must not cost each time."""
+    async with directory() as shell:
+        for name in NAMES:
+            await shell.read(f"d/{name}")
+        namespace, folder, compared = shell.fs.namespace, await shell.node("d"), []
+        reconcile = namespace._reconcile_slot
+        monkeypatch.setattr(namespace, "_reconcile_slot", lambda *args: compared.append(args) or reconcile(*args))
+
+        async def list_alone():
+            compared.clear()
+            await trio.sleep(10)
+            await namespace.lister.whole(folder, newer_than=trio.current_time() - 1)
+
+        await list_alone()
+        assert not compared
+        await shell.paged.put("d/f03", b"of somebody else")
+        await list_alone()
+        assert len(compared) == len(NAMES)
+        assert await shell.read("d/f03") == b"of somebody else"
+        await list_alone()
+        assert not compared
