@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import pyfuse3
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 # What df shows for a store without a limit of its own: 1 PiB, all of it free.
 _BLOCK = 4096
 _BLOCKS = 2**50 // _BLOCK
-# The kernel gives back thousands of nodes in one request when memory is short; so many take a millisecond.
-_FORGOTTEN = 20
+# The kernel gives back nodes by the thousand when memory is short, in many requests at a time. So many take about a
+# millisecond, and then those who wait for an answer have that many seconds; more are let go of than others can ask for.
+_FORGOTTEN, _PAUSE = 20, 0.004
 
 
 class Operations(pyfuse3.Operations):
@@ -36,6 +38,8 @@ class Operations(pyfuse3.Operations):
         super().__init__()
         self._fs = fs
         self.watch = watch
+        self._given_back: deque[tuple[int, int]] = deque()
+        self._forgetting = False
 
     def _known(self, node: Node) -> pyfuse3.EntryAttributes:
         return attributes(node, self._fs.namespace.valid_for(node))
@@ -78,10 +82,19 @@ class Operations(pyfuse3.Operations):
 
     @reply
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
-        for number, (inode, lookups) in enumerate(inode_list, 1):
-            self._fs.forget(inode, lookups)
-            if number % _FORGOTTEN == 0:  # whoever waits for an answer need not wait for the rest
-                await trio.lowlevel.checkpoint()
+        self._given_back.extend(inode_list)
+        if self._forgetting:  # whoever does goes on to these
+            return
+        self._forgetting = True
+        try:
+            while True:
+                for _ in range(min(_FORGOTTEN, len(self._given_back))):
+                    self._fs.forget(*self._given_back.popleft())
+                if not self._given_back:
+                    return
+                await trio.sleep(_PAUSE)
+        finally:
+            self._forgetting = False
 
     @reply
     async def opendir(self, inode: int, ctx: Any) -> int:
