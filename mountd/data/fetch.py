@@ -18,7 +18,7 @@ from mountd.data.arrivals import Arrivals
 from mountd.data.extents import ExtentMap, Span
 from mountd.data.window import Streams
 from mountd.errors import MountdError, NoSpace, NotFound, Stale, Unavailable, VersionChanged
-from mountd.objects.interface import Buffer, MiB, ObjectStore
+from mountd.objects.interface import Buffer, Chunk, MiB, ObjectInfo, ObjectStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -183,6 +183,20 @@ class Fetcher:
         for flight in list(file.flights):
             await flight.stored.wait()
 
+    async def fetch_latest(self, content: Content) -> ObjectInfo | None:
+        """Bring a file here of which nothing is here, if its key still holds this version; return what it holds.
+
+        One request asks for whatever is there now, and so tells both. Raises as `read` does, but for Stale.
+        """
+        found: list[ObjectInfo] = []
+        file = self._file(content)
+        self._start(content, file, Span(0, content.size), partial(self._download_latest, found))
+        flight = file.flights[-1]
+        await flight.landed.wait()
+        if flight.error is not None and not isinstance(flight.error, Stale):
+            raise flight.error
+        return found[0] if found else None
+
     def release(self, content: Content) -> None:
         """Nobody has the file open any more."""
         self._arrivals.release(content)
@@ -338,7 +352,25 @@ class Fetcher:
 
     async def _download(self, content: Content, span: Span) -> Callable[[], Awaitable[None]]:
         """Get bytes from the store, and return what writes them to the disk."""
-        data = await self._fetch(content, span)
+        return self._arrived(content, span, await self._fetch(content, span))
+
+    async def _download_latest(
+        self, found: list[ObjectInfo], content: Content, span: Span
+    ) -> Callable[[], Awaitable[None]]:
+        """Do the same with what the key holds now, and note what that is. Raises Stale where it is another version."""
+        base = content.base
+        assert base is not None  # nothing else can be fetched
+        try:
+            chunk = await self._store.read_range(base.key, span.start, span.end - span.start)
+        except NotFound as exc:
+            raise Stale(f"{base.key}: removed by somebody else") from exc
+        found.append(chunk.info)
+        if chunk.info.version != base.version:
+            raise Stale(f"{base.key}: replaced by somebody else")
+        _require_all(chunk, base, span)
+        return self._arrived(content, span, chunk.data)
+
+    def _arrived(self, content: Content, span: Span, data: Buffer) -> Callable[[], Awaitable[None]]:
         if content.extents.spans(*span, None) == [span]:  # else somebody has written there meanwhile
             self._arrivals.hold(content, span.start, data)
         return partial(content.fill, span.start, data)
@@ -359,9 +391,13 @@ class Fetcher:
                 if content.base is base:
                     raise Stale(f"{base.key}: the version that was opened is no longer in the store") from exc
                 continue  # our own upload or rename has moved the base on: the same bytes are there
-            if len(chunk.data) < min(span.end, base.size) - span.start:
-                raise Unavailable(f"{base.key}: the store sent {len(chunk.data)} bytes of {span.end - span.start}")
+            _require_all(chunk, base, span)
             return chunk.data
+
+
+def _require_all(chunk: Chunk, base: ObjectInfo, span: Span) -> None:
+    if len(chunk.data) < min(span.end, base.size) - span.start:
+        raise Unavailable(f"{base.key}: the store sent {len(chunk.data)} bytes of {span.end - span.start}")
 
 
 def _is_complete(content: Content) -> bool:

@@ -124,11 +124,25 @@ class Files:
 
         Raises Stale when the name leads to another version by now: looking it up again gives the node to open.
         """
-        if not await self._namespace.current(node):
+        if not (await self._fetched(node, flags) or await self._namespace.current(node)):
             raise Stale(f"{node.key}: replaced or removed by somebody else")
         if flags & os.O_TRUNC:
             await self.truncate(node, 0, opened=True)
         return self.attach(node, flags)
+
+    async def _fetched(self, node: File, flags: int) -> bool:
+        """Fetch a small file that is opened to be read: the request for it tells whether it is the current one, too.
+
+        Returns False, and nothing was asked for, where that is known or there is nothing to fetch; and where it is not.
+        """
+        to_be_read = not flags & (os.O_ACCMODE | os.O_TRUNC) and 0 < node.size <= WHOLE and self.fetcher.prefetches
+        if not to_be_read or not node.regular or node.info is None or self._namespace.is_fresh(node):
+            return False
+        if not self.fetcher.is_absent(self.content(node)):
+            return False
+        asked = trio.current_time()
+        info = await self.fetcher.fetch_latest(self.content(node))
+        return info is not None and self._namespace.found(node, info, asked)
 
     def attach(self, node: File, flags: int) -> int:
         """Return a handle for a node that is known to be current."""

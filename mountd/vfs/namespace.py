@@ -169,6 +169,21 @@ class Namespace:
             # The name leads elsewhere by now, but the file has another one.
         return True
 
+    def is_fresh(self, node: Node) -> bool:
+        """Tell whether what the name of a node leads to is known as well as `open` promises, whatever that is."""
+        parent = node.parent
+        if parent is None or node.unlinked or parent.is_moving:
+            return True
+        return self._fresh(parent, node.name, self.freshness) is not None
+
+    def found(self, node: File, info: ObjectInfo, at: float) -> bool:
+        """Take over what a request that began at `at` has found under a file's name; tell whether it still has that."""
+        parent = node.parent
+        if parent is None or node.unlinked or parent.is_moving or node.key != info.key:
+            return False
+        known = self._reconcile(parent, node.name, info, at)
+        return isinstance(known, Entry) and known.node is node
+
     def valid_for(self, node: Node) -> float:
         """Return the seconds for which the kernel may take node and name as they are."""
         if node.parent is None:

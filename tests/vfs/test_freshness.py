@@ -215,7 +215,61 @@ async def test_open_is_never_later_than_freshness(mount, jumping_clock):
         shell.store.taken()
         assert await shell.read("d/05") == b"longer"
         calls = [call for call in shell.store.taken() if call[1] != ""]
-        assert calls == [("stat", "d/05"), ("read_range", "d/05")]
+        assert calls == [("read_range", "d/05")] * 2  # the first tells of the other version
+
+
+async def test_a_small_file_that_is_not_here_costs_one_request_however_long_nobody_asked(mount, jumping_clock):
+    """Fetching it tells whether it is the current one, too. [open-fresh]"""
+    async with large(mount) as shell:
+        await shell.listdir("d")
+        node = await shell.node("d/07")
+        await trio.sleep(100)
+        shell.store.taken()
+        handle = await shell.fs.files.open(node, os.O_RDONLY)
+        assert bytes(await shell.fs.files.read(handle, 0, 10)) == b"x"
+        await shell.close(handle)
+        assert shell.store.taken() == [("read_range", "d/07")]
+        assert await shell.fs.namespace.lookup(node.parent, b"07") is node
+        assert shell.store.taken() == []  # that was heard just now
+
+
+@pytest.mark.parametrize("seconds", [0, "inf"])
+async def test_a_small_file_that_is_not_here_costs_one_request_with_any_freshness(mount, seconds):
+    """Also where each open asks."""
+    async with mount(freshness=seconds) as shell:
+        await shell.put("a", b"x" * 10)
+        node = await shell.node("a")
+        shell.store.taken()
+        handle = await shell.fs.files.open(node, os.O_RDONLY)
+        assert bytes(await shell.fs.files.read(handle, 0, 10)) == b"x" * 10
+        assert shell.store.taken() == [("read_range", "a")]
+        await shell.close(handle)
+
+
+async def test_a_small_file_that_somebody_removed_is_not_opened(mount, jumping_clock):
+    """Whoever asks for it finds out, and nothing of it stays here. [open-fresh]"""
+    async with large(mount) as shell:
+        await shell.listdir("d")
+        node = await shell.node("d/08")
+        await shell.other.delete(Key("d/08"))
+        await trio.sleep(100)
+        with pytest.raises(Stale):
+            await shell.fs.files.open(node, os.O_RDONLY)
+        assert not await shell.exists("d/08")
+        assert shell.fs.cache.bytes == 0
+
+
+async def test_a_small_file_is_not_fetched_for_a_program_that_writes(mount, jumping_clock):
+    """It may write all of it anew."""
+    async with large(mount) as shell:
+        await shell.listdir("d")
+        node = await shell.node("d/09")
+        for flags in (os.O_WRONLY, os.O_RDWR, os.O_RDONLY | os.O_TRUNC):
+            await trio.sleep(100)
+            shell.store.taken()
+            handle = await shell.fs.files.open(node, flags)
+            assert ("read_range", "d/09") not in shell.store.taken()
+            await shell.close(handle)
 
 
 async def test_a_large_directory_in_use_is_listed_by_one_listing_at_a_time(mount, jumping_clock):
