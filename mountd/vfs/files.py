@@ -136,9 +136,9 @@ class Files:
         Returns False, and nothing was asked for, where that is known or there is nothing to fetch; and where it is not.
         """
         to_be_read = not flags & (os.O_ACCMODE | os.O_TRUNC) and 0 < node.size <= WHOLE and self.fetcher.prefetches
-        if not to_be_read or not node.regular or node.info is None or self._namespace.is_fresh(node):
+        if not to_be_read or not node.regular or node.info is None:
             return False
-        if not self.fetcher.is_absent(self.content(node)):
+        if not self.fetcher.is_absent(self.content(node)) or self._namespace.is_fresh(node):
             return False
         asked = trio.current_time()
         info = await self.fetcher.fetch_latest(self.content(node))
