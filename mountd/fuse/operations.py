@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _BLOCK = 4096
 _BLOCKS = 2**50 // _BLOCK
 # The kernel gives back nodes by the thousand when memory is short, in many requests at a time. So many take about a
-# millisecond, and then those who wait for an answer have that many seconds; more are let go of than others can ask for.
-_FORGOTTEN, _PAUSE = 20, 0.004
+# millisecond, and then those who wait for an answer have that many seconds, unless even more are waiting to be let go.
+_FORGOTTEN, _PAUSE, _TOO_MANY = 20, 0.004, 10_000
 
 
 class Operations(pyfuse3.Operations):
@@ -92,7 +92,7 @@ class Operations(pyfuse3.Operations):
                     self._fs.forget(*self._given_back.popleft())
                 if not self._given_back:
                     return
-                await trio.sleep(_PAUSE)
+                await trio.sleep(_PAUSE if len(self._given_back) < _TOO_MANY else 0)
         finally:
             self._forgetting = False
 
