@@ -186,14 +186,17 @@ class Fetcher:
     async def fetch_latest(self, content: Content) -> ObjectInfo | None:
         """Bring a file here of which nothing is here, if its key still holds this version; return what it holds.
 
-        One request asks for whatever is there now, and so tells both. Raises as `read` does, but for Stale.
+        One request asks for whatever is there now, and so tells both. Returns `None` where that is nothing, or was not
+        asked because somebody else has begun to fetch the file. Raises Unavailable and others, as `read` does.
         """
+        await self._room()
+        if not self.is_absent(content):
+            return None
         found: list[ObjectInfo] = []
-        file = self._file(content)
-        self._start(content, file, Span(0, content.size), partial(self._download_latest, found))
-        flight = file.flights[-1]
+        span = Span(0, content.size)
+        flight = self._start(content, self._file(content), span, partial(self._download_latest, found))
         await flight.landed.wait()
-        if flight.error is not None and not isinstance(flight.error, Stale):
+        if flight.error is not None:
             raise flight.error
         return found[0] if found else None
 
@@ -292,8 +295,7 @@ class Fetcher:
 
     async def _land(self, content: Content, start: int, end: int) -> bool:
         """Wait until something of what is absent of `[start, end)` has arrived; tell whether the local disk took it."""
-        while self._in_flight > 2 * self._budget:  # the local disk is slower than the store
-            await next(iter(self._flights)).stored.wait()
+        await self._room()
         file = self._file(content)
         self._launch(content, file, start, end, RANGE)
         over = file.over(start, end)
@@ -303,6 +305,11 @@ class Fetcher:
                 if flight.error is not None:
                     raise flight.error
         return not any(flight.spilled for flight in over)
+
+    async def _room(self) -> None:
+        """Wait while more is on its way than memory should hold, because the local disk is slower than the store."""
+        while self._in_flight > 2 * self._budget:
+            await next(iter(self._flights)).stored.wait()
 
     async def _past_the_disk(self, content: Content, start: int, end: int) -> bytes:
         """Read with a local disk that is full: what is not there goes from the store to the reader alone."""
@@ -327,12 +334,13 @@ class Fetcher:
         absent = content.extents.spans(*blocks.align_out(start, end, content.size), None)
         return list(_without(absent, [flight.span for flight in file.flights], piece))
 
-    def _start(self, content: Content, file: _File, span: Span, bring: Bring) -> None:
+    def _start(self, content: Content, file: _File, span: Span, bring: Bring) -> _Flight:
         flight = _Flight(span)
         file.flights.append(flight)
         self._flights[flight] = None
         self._in_flight += span.end - span.start
         self._nursery.start_soon(self._fly, content, file, flight, bring)
+        return flight
 
     async def _fly(self, content: Content, file: _File, flight: _Flight, bring: Bring) -> None:
         try:
@@ -357,16 +365,19 @@ class Fetcher:
     async def _download_latest(
         self, found: list[ObjectInfo], content: Content, span: Span
     ) -> Callable[[], Awaitable[None]]:
-        """Do the same with what the key holds now, and note what that is. Raises Stale where it is another version."""
+        """Do the same with what the key holds now, and note what that is; of another version, nothing is kept.
+
+        That is no error of this flight: whoever waits for it has the file open and asks for the version by its name.
+        """
         base = content.base
         assert base is not None  # nothing else can be fetched
         try:
             chunk = await self._store.read_range(base.key, span.start, span.end - span.start)
-        except NotFound as exc:
-            raise Stale(f"{base.key}: removed by somebody else") from exc
+        except NotFound:
+            return trio.lowlevel.checkpoint
         found.append(chunk.info)
         if chunk.info.version != base.version:
-            raise Stale(f"{base.key}: replaced by somebody else")
+            return trio.lowlevel.checkpoint
         _require_all(chunk, base, span)
         return self._arrived(content, span, chunk.data)
 

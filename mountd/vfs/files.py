@@ -138,10 +138,11 @@ class Files:
         to_be_read = not flags & (os.O_ACCMODE | os.O_TRUNC) and 0 < node.size <= WHOLE and self.fetcher.prefetches
         if not to_be_read or not node.regular or node.info is None:
             return False
-        if not self.fetcher.is_absent(self.content(node)) or self._namespace.is_fresh(node):
+        content = self.content(node)
+        if not self.fetcher.is_absent(content) or self._namespace.is_fresh(node):
             return False
         asked = trio.current_time()
-        info = await self.fetcher.fetch_latest(self.content(node))
+        info = await self.fetcher.fetch_latest(content)
         return info is not None and self._namespace.found(node, info, asked)
 
     def attach(self, node: File, flags: int) -> int:

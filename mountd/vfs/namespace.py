@@ -174,7 +174,7 @@ class Namespace:
         parent = node.parent
         if parent is None or node.unlinked or parent.is_moving:
             return True
-        return self._fresh(parent, node.name, self.freshness) is not None
+        return self._heard_since(parent, node.name, trio.current_time() - self.freshness) is not None
 
     def found(self, node: File, info: ObjectInfo, at: float) -> bool:
         """Take over what a request that began at `at` has found under a file's name; tell whether it still has that."""

@@ -12,7 +12,7 @@ from mountd.data import blocks, disk
 from mountd.data.content import Content
 from mountd.data.extents import State
 from mountd.data.fetch import RANGE, RATE, Fetcher
-from mountd.objects.interface import Key, MiB
+from mountd.objects.interface import Chunk, Key, MiB
 from mountd.objects.memory import MemoryStore
 from tests.data.test_content import Ledger
 
@@ -213,6 +213,77 @@ def test_waits_at_random_places_are_ended_by_fetching_the_rest(sweep_limit, whol
             assert 0 < len(rest) <= size / RANGE if whole else not rest  # in large ranges, over what is here already
             nursery.cancel_scope.cancel()
         content.discard()
+
+    in_folder(main)
+
+
+class Versions(SlowStore):
+    """Keeps what was replaced, for those who name its version."""
+
+    def __init__(self, waits):
+        super().__init__(waits)
+        self.kept = {}
+
+    async def put(self, key, data, *, expect=None):
+        info = await super().put(key, data, expect=expect)
+        self.kept[info.version] = Chunk(bytes(data), info)
+        return info
+
+    async def read_range(self, key, start, length, *, version=None):
+        if version is None:
+            return await super().read_range(key, start, length)
+        self.asked.append(length)
+        chunk = self.kept[version]
+        return Chunk(chunk.data[start : start + length], chunk.info)
+
+
+def test_who_has_an_older_version_open_gets_it_though_the_latest_is_asked_for():
+    """The request tells the one who opens the file of the other version, and is no error for those who wait for it."""
+
+    async def main(folder):
+        store = Versions([1])
+        info = await store.put(Key("file"), b"old")
+        latest = await store.put(Key("file"), b"latest")
+        content = Content(folder / "file", base=info, size=3, ledger=Ledger())
+        found = []
+        async with trio.open_nursery() as nursery:
+            fetcher = Fetcher(store, nursery=nursery, prefetch_limit=4 * MiB)
+
+            async def fetch():
+                found.append(await fetcher.fetch_latest(content))
+
+            nursery.start_soon(fetch)
+            await until(lambda: not fetcher.is_absent(content))
+            assert bytes(await fetcher.read(content, 0, memoryview(bytearray(3)))) == b"old"
+            assert found == [latest]
+            assert len(store.asked) == 2
+            nursery.cancel_scope.cancel()
+        content.discard()
+
+    in_folder(main)
+
+
+def test_small_files_that_are_opened_wait_for_room_like_all_others():
+    """However many are opened, no more is on its way than memory is to hold."""
+
+    async def main(folder):
+        store = SlowStore([1] * 10)
+        files = {}
+        for name, size in (("large", 4 * MiB), ("small", 1000)):
+            info = await store.put(Key(name), bytes(size))
+            files[name] = Content(folder / name, base=info, size=size, ledger=Ledger())
+        async with trio.open_nursery() as nursery:
+            fetcher = Fetcher(store, nursery=nursery, prefetch_limit=4 * MiB, budget=MiB)
+            nursery.start_soon(fetcher.fetch, files["large"])
+            await until(lambda: store.asked)
+            nursery.start_soon(fetcher.fetch_latest, files["small"])
+            await trio.sleep(0.5)
+            assert 1000 not in store.asked
+            await trio.sleep(1)
+            assert 1000 in store.asked
+            nursery.cancel_scope.cancel()
+        for content in files.values():
+            content.discard()
 
     in_folder(main)
 
