@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mountd import locate
-from mountd.errors import EXIT_BUSY, NotMounted, UserError
+from mountd.errors import EXIT_BUSY, EXIT_PENDING, NotMounted, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -137,10 +137,38 @@ def mounted(
 
 def sync(path: str | os.PathLike[str] | None, timeout: float | None) -> None:
     """Return when the store has everything at and below `path`; see `mountd.sync`."""
+    for record, below in to_sync(path):
+        sync_mount(record, below, timeout=math.inf if timeout is None else timeout)
+
+
+def sync_mount(
+    record: MountRecord, below: str, *, timeout: float, progress: Callable[[Any], None] = lambda _: None
+) -> None:
+    """Return when the store has everything at and below a path of a mount, what is not closed yet included.
+
+    Raises UserError (EXIT_PENDING) when time is up, or the store does not take it.
+    """
     from mountd.daemon import client
 
-    for record, below in to_sync(path):
-        client.ask(record, "sync", path=below, timeout=math.inf if timeout is None else timeout)
+    for path in client.ask(record, "writing", path=below):
+        _hand_over(record.mount_point / path)
+    client.ask(record, "sync", path=below, timeout=timeout, progress=progress)
+
+
+def _hand_over(path: Path) -> None:
+    """Have the kernel give the daemon what programs have written to a file that they have open.
+
+    The kernel does so, and waits for it, when a descriptor of the file is closed; syncfs(2) no longer waits (seen with
+    Linux 6.18). To the daemon the close of a descriptor that only reads means nothing while others write.
+    """
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+    except FileNotFoundError:
+        return  # closed and removed, or renamed, meanwhile
+    except OSError as exc:
+        raise UserError(
+            f"{path}: what was written cannot be had from the kernel: {exc.strerror}", EXIT_PENDING
+        ) from exc
 
 
 def warm(path: str | os.PathLike[str], progress: Callable[[Any], None] = lambda _: None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from mountd.commands.output import print_json, print_table
 from mountd.config import Folders, ServiceManager
 from mountd.daemon import client, launch, mountpoint, records, shared
 from mountd.errors import EXIT_BUSY, UserError
-from mountd.mounts import mount_of, running_mounts, to_sync
+from mountd.mounts import mount_of, running_mounts, sync_mount, to_sync
 from mountd.redaction import without_secrets
 from mountd.stores.registry import Registry
 
@@ -232,7 +232,7 @@ def _store(record: MountRecord, below: str, seconds: float) -> UserError | None:
     """Wait until one mount has stored what is there; return why it could not, and the others are asked all the same."""
     try:
         with waiting.progress(f"Storing {record.mount_point / below}") as show:
-            client.ask(record, "sync", path=below, timeout=seconds, progress=show)
+            sync_mount(record, below, timeout=seconds, progress=show)
     except UserError as failure:
         return failure
     return None

@@ -174,8 +174,8 @@ class Service:
 
     def commands(self) -> dict[str, Command]:
         """Return what the control socket offers, by name."""
-        own = {"status": self._status, "sync": self._sync, "unmount": self._unmount, "warm": self._warm}
-        own |= {"metrics": self._metrics, "explain": self._explain}
+        own: dict[str, Command] = {"status": self._status, "metrics": self._metrics, "explain": self._explain}
+        own |= {"writing": self._writing, "sync": self._sync, "unmount": self._unmount, "warm": self._warm}
         return own | cache_commands(self._fs)
 
     async def _mount(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -274,6 +274,9 @@ class Service:
 
     async def _explain(self, request: Mapping[str, Any], progress: Callable[[Any], Awaitable[None]]) -> dict[str, Any]:
         return await self._fs.explain(path_in(request), self._opened.account)
+
+    async def _writing(self, request: Mapping[str, Any], progress: Callable[[Any], Awaitable[None]]) -> list[str]:
+        return [os.fsdecode(path) for path in await self._fs.being_written(path_in(request))]
 
     async def _sync(self, request: Mapping[str, Any], progress: Callable[[Any], Awaitable[None]]) -> None:
         await self._synced(path_in(request), timeout_in(request), progress)

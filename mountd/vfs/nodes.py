@@ -93,6 +93,16 @@ class Node:
             self._lock = trio.Lock()
         return self._lock
 
+    @property
+    def path(self) -> bytes:
+        """Where it is, relative to the mount point."""
+        names: list[bytes] = []
+        node: Node = self
+        while node.parent is not None:
+            names.append(node.name)
+            node = node.parent
+        return b"/".join(reversed(names))
+
 
 @dataclass(slots=True, eq=False)
 class OtherName:

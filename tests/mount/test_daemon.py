@@ -2,6 +2,7 @@
 
 import errno
 import json
+import mmap
 import os
 import signal
 import stat
@@ -213,16 +214,25 @@ def test_a_killed_foreground_daemon_leaves_nothing_that_blocks(host, local_store
 
 
 def test_sync_waits_for_the_store(mount, store):
-    """`mountd sync` returns when what was written, though not closed, is in the store."""
-    with open(mount / "a", "w") as file:
-        file.write("written")
-        file.flush()
+    """`mountd sync` returns when what was written, though not closed, is in the store. [sync-not-closed]"""
+    os.mkdir(mount / "d")
+    with open(mount / "d" / "a", "wb", buffering=0) as file, open(mount / "b", "wb", buffering=0) as other:
+        for path, size in ((mount / "d" / "a", 7), (mount / "d", 10 * 2**20), (None, 30 * 2**20)):
+            file.write(b"x" * size)
+            other.write(b"x" * size)
+            mount.host.run("sync", *filter(None, [path]))
+            assert len(store.get("d/a")) == file.tell()
+        assert len(store.get("b")) == other.tell()
+
+
+def test_sync_stores_what_is_mapped(mount, store):
+    """What was written through a shared mapping that is still there. [sync-not-closed]"""
+    (mount / "a").write_bytes(bytes(2**20))
+    with open(mount / "a", "r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
+        file.close()
+        mapped[5000:5005] = b"hello"
         mount.host.run("sync", mount / "a")
-        assert store.get("a") == b"written"
-        file.write(" more")
-        file.flush()
-        mount.host.run("sync")
-        assert store.get("a") == b"written more"
+        assert store.get("a")[5000:5005] == b"hello"
     assert mount.host.run("sync", "/usr", check=False).returncode == 2
 
 
