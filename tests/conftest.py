@@ -9,7 +9,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.harness import open_hosts
+from tests.commands import open_commands
+from tests.harness import Host, open_hosts
 from tests.servers import azurite, fake_gcs, hierarchical, rclone_s3, rclone_webdav, seaweedfs
 
 # How long an example takes is no property of the code on a machine where other tests run.
@@ -21,6 +22,14 @@ def pytest_addoption(parser):
     group = parser.getgroup("mountd")
     group.addoption("--store", help="run tests/objects/test_contract.py on this store alone: a name, a URI or a path")
     group.addoption("--store-option", action="append", default=[], metavar="KEY=VALUE", help="option of that store")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands():
+    """What hosts run their commands with."""
+    with open_commands() as Host.commands:
+        yield
+    Host.commands = None
 
 
 @pytest.fixture(scope="session")

@@ -127,7 +127,8 @@ async def test_nobody_waits_while_the_kernel_gives_back_everything_it_knows(moun
             while left[-1:] != [0]:
                 left.append(len(shell.fs.nodes.numbers))
                 await trio.lowlevel.checkpoint()
-        assert max(before - after for before, after in itertools.pairwise(left)) <= 20
+        # Twice 20: in one round of trio's the other may come first, in the next one last.
+        assert max(before - after for before, after in itertools.pairwise(left)) <= 40
         assert await kernel.walk() == DIRECTORIES * FILES
 
 
