@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parent.parent
+# How many seconds a daemon may take to end when its mount is gone.
+ENDING = 5.0
 
 
 class Host:
@@ -109,6 +111,11 @@ class Host:
             if process.poll() is None:
                 process.kill()
             process.communicate()
+        ending = (
+            time.monotonic() + ENDING
+        )  # a daemon whose mount somebody else has taken away is not waited for by that
+        while self.daemons() and time.monotonic() < ending:
+            time.sleep(0.01)
         left = self._force()
         assert done.returncode == 0, f"unmount failed: {done.stderr}{self.logs()}"
         assert not left, f"left behind: {left}{self.logs()}"
