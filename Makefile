@@ -23,6 +23,9 @@ BENCH_OPTIONS ?= --json benchmarks/results.json --report benchmarks/RESULTS.md
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get
 
+# What is imported is compiled once, not by each of the thousand processes that tests start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: help mount unmount test soak table bench lint clean run-packages build-packages test-packages bench-packages packages
@@ -69,8 +72,10 @@ $(INSTALLED): pyproject.toml | build-packages
 	@touch $@
 
 $(TESTABLE): pyproject.toml $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --editable . --group test  # together: boto3 and s3fs have to agree on botocore
-	npm install --silent --no-fund --no-audit --prefix $(VENV)/npm azurite  # a server of Azure's API
+	# Beside npm, which brings a server of Azure's API. Most of these modules are never imported: who does compiles them.
+	# Together with mountd: boto3 and s3fs have to agree on botocore.
+	npm install --silent --no-fund --no-audit --prefix $(VENV)/npm azurite & \
+		$(BIN)/python -m pip install --quiet --no-compile --editable . --group test && wait $$!
 	@touch $@
 
 $(COMPARABLE): pyproject.toml $(TESTABLE)
