@@ -15,9 +15,9 @@ import subprocess
 import sys
 import time
 import traceback
-from pathlib import Path
 
-CHECKOUT = Path(__file__).parent.parent
+from tests.harness import CHECKOUT
+
 # A command with its arguments and its environment is one message.
 MESSAGE_MAX = 128 * 1024
 
@@ -44,7 +44,7 @@ class Commands:
             finally:
                 for end in writing:
                     os.close(end)
-            out, err, told = _read(readers, arguments, time.monotonic() + timeout)
+            out, err, told = _read(readers, arguments, timeout)
         pid, _, code = told.decode().partition(" ")
         assert code, f"process {pid} died: mountd {arguments}: {err.decode()}"
         return subprocess.CompletedProcess(arguments, int(code), out.decode(), err.decode())
@@ -54,17 +54,19 @@ def _of_python(environment):
     return {name: value for name, value in environment.items() if name.startswith("PYTHON")}
 
 
-def _read(readers, arguments, deadline):
+def _read(readers, arguments, timeout):
     """Return what each of the pipes gives until its end; a command that takes longer is killed."""
     found = dict.fromkeys(readers, b"")
+    deadline = time.monotonic() + timeout
     with selectors.DefaultSelector() as selector:
         for reader in readers:
             selector.register(reader, selectors.EVENT_READ)
         while selector.get_map():
             ready = selector.select(max(0, deadline - time.monotonic()))
             if not ready:
-                os.kill(int(found[readers[-1]].split()[0]), signal.SIGKILL)
-                raise subprocess.TimeoutExpired(["mountd", *arguments], deadline - time.monotonic())
+                for pid in found[readers[-1]].split()[:1]:  # none where it has not even begun
+                    os.kill(int(pid), signal.SIGKILL)
+                raise subprocess.TimeoutExpired(["mountd", *arguments], timeout)
             for key, _ in ready:
                 piece = os.read(key.fd, 65536)
                 found[key.fileobj] += piece
