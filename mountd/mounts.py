@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from mountd.stores.store import StoreConfig
 
 
+# How many open files `sync` has the kernel hand over at a time.
+OPENED_AT_ONCE = 16
+
+
 def running_mounts() -> Sequence[MountRecord]:
     """Return the records of this user's running mounts."""
     from mountd.daemon.records import active_mounts  # here, so that this module needs no daemon to be tested
@@ -150,25 +154,40 @@ def sync_mount(
     """
     from mountd.daemon import client
 
-    for path in client.ask(record, "writing", path=below):
-        _hand_over(record.mount_point / path)
+    open_files = client.ask(record, "writing", path=below)
+    if open_files:
+        _hand_over([record.mount_point / path for path in open_files], timeout)
     client.ask(record, "sync", path=below, timeout=timeout, progress=progress)
 
 
-def _hand_over(path: Path) -> None:
-    """Have the kernel give the daemon what programs have written to a file that they have open.
+def _hand_over(paths: Sequence[Path], timeout: float) -> None:
+    """Have the kernel give the daemon what programs have written to files that they have open.
 
     The kernel does so, and waits for it, when a descriptor of the file is closed; syncfs(2) no longer waits (seen with
-    Linux 6.18). To the daemon the close of a descriptor that only reads means nothing while others write.
+    Linux 6.18). To the daemon the close of a descriptor that only reads means nothing while others write. In threads,
+    because an open asks the store about what was not heard of lately, and a store that is away does not answer.
+
+    Raises UserError (EXIT_PENDING).
     """
+    from concurrent.futures import ThreadPoolExecutor, wait
+
+    pool = ThreadPoolExecutor(OPENED_AT_ONCE)
+    handed = {pool.submit(_open_and_close, path): path for path in paths}
+    done, late = wait(handed, None if timeout == math.inf else timeout)
+    pool.shutdown(wait=False, cancel_futures=True)
+    for each in late:
+        raise UserError(f"after {timeout:g} s {handed[each]} is not stored: the store does not answer", EXIT_PENDING)
+    for each in done:
+        each.result()
+
+
+def _open_and_close(path: Path) -> None:
     try:
         os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
     except FileNotFoundError:
         return  # closed and removed, or renamed, meanwhile
     except OSError as exc:
-        raise UserError(
-            f"{path}: what was written cannot be had from the kernel: {exc.strerror}", EXIT_PENDING
-        ) from exc
+        raise UserError(f"{path}: what programs have written is not stored: {exc.strerror}", EXIT_PENDING) from exc
 
 
 def warm(path: str | os.PathLike[str], progress: Callable[[Any], None] = lambda _: None) -> dict[str, Any]:

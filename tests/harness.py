@@ -132,12 +132,13 @@ class Host:
         return left
 
     def daemons(self):
-        """Return the pids of this host's daemons: processes with its state folder in their environment."""
+        """Return the pids of this host's daemons: its state folder is in the environment, as in some servers'."""
         found = []
         wanted = f"XDG_STATE_HOME={self.folder / 'state'}".encode()
-        for folder in Path("/proc").iterdir():
+        for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                ours = folder.name.isdigit() and b"mountd" in (folder / "cmdline").read_bytes()
+                program, _, arguments = (folder / "cmdline").read_bytes().partition(b"\0")
+                ours = b"python" in program and b"mountd" in arguments
                 if ours and wanted in (folder / "environ").read_bytes().split(b"\0"):
                     found.append(int(folder.name))
         return found

@@ -276,7 +276,7 @@ class Service:
         return await self._fs.explain(path_in(request), self._opened.account)
 
     async def _writing(self, request: Mapping[str, Any], progress: Callable[[Any], Awaitable[None]]) -> list[str]:
-        return [os.fsdecode(path) for path in await self._fs.being_written(path_in(request))]
+        return [os.fsdecode(path) for path in self._fs.being_written(path_in(request))]
 
     async def _sync(self, request: Mapping[str, Any], progress: Callable[[Any], Awaitable[None]]) -> None:
         await self._synced(path_in(request), timeout_in(request), progress)

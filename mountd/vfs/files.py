@@ -445,10 +445,9 @@ class Files:
             if node.dirty and not node.unlinked and (below is None or _is_below(node, below))
         ]
 
-    def being_written(self, below: Directory | None = None) -> list[File]:
-        """Return the files that programs have open to write to, all or those below a directory."""
-        nodes = {self._handles[handle] for handle in self._writing}
-        return [node for node in nodes if not node.unlinked and (below is None or _is_below(node, below))]
+    def being_written(self) -> list[File]:
+        """Return the files that programs have open to write to."""
+        return [node for node in {self._handles[handle] for handle in self._writing} if not node.unlinked]
 
 
 def _is_below(node: File, directory: Directory) -> bool:

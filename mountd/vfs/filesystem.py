@@ -263,14 +263,15 @@ class FileSystem:
         elif isinstance(node, File):
             await self.sync_file(node)
 
-    async def being_written(self, path: str | None = None) -> list[bytes]:
+    def being_written(self, path: str | None = None) -> list[bytes]:
         """Return the paths, relative to the mount, of files at or below `path` that programs have open to write to.
 
-        Of those the kernel may have bytes that have not come here yet.
+        Of those the kernel may have bytes that have not come here yet. The store is not asked what is at `path`.
         """
-        node = await self._resolve(path) if path and path.strip("/") else self.nodes.root
-        files = self.files.being_written(node if isinstance(node, Directory) else None)
-        return [file.path for file in files if isinstance(node, Directory) or file is node]
+        top = os.fsencode(path or "").strip(b"/")
+        places = (place for file in self.files.being_written() for place in file.places())
+        paths = (directory.path_of(name) for directory, name in places)
+        return [each for each in paths if not top or each == top or each.startswith(top + b"/")]
 
     async def explain(self, path: str | None, account: Callable[[Key], Account]) -> dict[str, Any]:
         """Return what is known of what is at `path`, and what it has cost. Raises NotFound and others."""

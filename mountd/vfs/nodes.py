@@ -93,16 +93,6 @@ class Node:
             self._lock = trio.Lock()
         return self._lock
 
-    @property
-    def path(self) -> bytes:
-        """Where it is, relative to the mount point."""
-        names: list[bytes] = []
-        node: Node = self
-        while node.parent is not None:
-            names.append(node.name)
-            node = node.parent
-        return b"/".join(reversed(names))
-
 
 @dataclass(slots=True, eq=False)
 class OtherName:
@@ -265,6 +255,14 @@ class Directory(Node):
                 return True
             at = at.parent
         return False
+
+    def path_of(self, name: bytes) -> bytes:
+        """Return where a name in it is, relative to the mount point."""
+        names, at = [name], self
+        while at.parent is not None:
+            names.append(at.name)
+            at = at.parent
+        return b"/".join(reversed(names))
 
     def entry(self, name: bytes) -> Entry:
         """Return the entry for a name, made when there is none."""
