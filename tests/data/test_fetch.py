@@ -279,8 +279,7 @@ def test_small_files_that_are_opened_wait_for_room_like_all_others():
             nursery.start_soon(fetcher.fetch_latest, files["small"])
             await trio.sleep(0.5)
             assert 1000 not in store.asked
-            await trio.sleep(1)
-            assert 1000 in store.asked
+            await until(lambda: 1000 in store.asked)
             nursery.cancel_scope.cancel()
         for content in files.values():
             content.discard()

@@ -161,7 +161,9 @@ def test_a_store_out_of_reach_is_waited_for(host, s3_server, s3_store):
             os.fsync(file.fileno())
         assert refused.value.errno == errno.EIO
         until(lambda: all(each["error"] for each in mount.status()["pending"][:1]))
-        assert pending(mount) == {"b": "put", "c": "put"}
+        left = pending(mount)
+        left.pop("a", None)  # what was being sent when it was renamed may be there
+        assert left == {"b": "put", "c": "put"}
         assert (mount / "b").read_bytes() == b"1"
         proxy.clear()
         until(lambda: [key for key in s3_store.keys() if "mountd" not in key] == ["b", "c"], 90)
