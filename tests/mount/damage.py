@@ -14,6 +14,7 @@ def closed(mount):
     """Return when the kernel has given all handles back, some time after `close()`: a file that is open is trusted."""
     while mount.status()["handles"]:
         time.sleep(0.05)
+    time.sleep(0.3)  # and what has arrived is written, and the backing file closed: from then on it is watched
 
 
 def turn(path, offset):
