@@ -111,9 +111,8 @@ class Host:
             if process.poll() is None:
                 process.kill()
             process.communicate()
-        ending = (
-            time.monotonic() + ENDING
-        )  # a daemon whose mount somebody else has taken away is not waited for by that
+        # A daemon whose mount somebody else has taken away is not waited for by that.
+        ending = time.monotonic() + ENDING
         while self.daemons() and time.monotonic() < ending:
             time.sleep(0.01)
         left = self._force()

@@ -221,8 +221,8 @@ def test_sync_waits_for_the_store(mount, store):
             file.write(b"x" * size)
             other.write(b"x" * size)
             mount.host.run("sync", *filter(None, [path]))
-            assert len(store.get("d/a")) == file.tell()
-        assert len(store.get("b")) == other.tell()
+            assert store.get("d/a") == b"x" * file.tell()
+        assert store.get("b") == b"x" * other.tell()
 
 
 def test_sync_stores_what_is_mapped(mount, store):
