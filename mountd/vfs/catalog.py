@@ -23,6 +23,8 @@ Fact = ObjectInfo | None  # None: a directory
 NEVER = float("-inf")
 # Fewer dead slots than this are not worth tidying up.
 TIDY = 1000
+# Of how many changed names a catalog keeps track: to look at all of a directory is no worse, once it is that many.
+TRACKED = 10_000
 
 
 def raw_of(name: bytes) -> bytes:
@@ -39,7 +41,7 @@ class Catalog:
         inos: by slot, the inode number by which the kernel knows the name; 0 where it does not, or where a node has it.
         folders: how many names are those of directories.
         edits: how often something else was said of a name than before, or that it leads nowhere.
-        said: `end`, `edits` and the sidecar's version when nodes were last brought in line with a complete listing.
+        in_line: when the complete listing began with which nodes were last brought in line.
     """
 
     def __init__(self) -> None:
@@ -47,7 +49,10 @@ class Catalog:
         self.heard = array("d")
         self.inos = array("Q")
         self.folders = self.edits = 0
-        self.said: tuple[int, int, str] | None = None
+        self.in_line = NEVER
+        # As of the last time that `news` was asked: the sidecar's version, and the slots that have changed (None: any).
+        self._attributes = ""
+        self._changed: set[int] | None = None
         self._names: list[bytes] = []
         self._alive = bytearray()
         self._living = 0
@@ -189,6 +194,7 @@ class Catalog:
         """The name leads nowhere."""
         if self._alive[slot]:
             self.edits += 1
+            self._note(slot)
             self._alive[slot] = 0
             self.inos[slot] = 0
             self._living -= 1
@@ -199,6 +205,18 @@ class Catalog:
         for slot, checked in enumerate(self.checked):
             if checked < at:
                 self.drop(slot)
+
+    def news(self, attributes: str) -> set[bytes] | None:
+        """Return the names of which something else is known than when this was last asked; `None`: all may be.
+
+        `attributes`: the version of the sidecar, which has those of all names; "" where there is none.
+        """
+        same, changed = attributes == self._attributes, self._changed
+        self._attributes, self._changed = attributes, set()
+        if not same or changed is None:
+            return None
+        names = {_name_of(self._names[slot].removesuffix(b"/")) for slot in changed}
+        return names | {twin(name) for name in names}
 
     def tidied(self) -> Catalog | None:
         """Return a catalog without what is dead, `None` where there is too little of it."""
@@ -240,6 +258,7 @@ class Catalog:
         for numbers in (self.inos, self._sizes, self._mtimes, self._starts):
             numbers.append(0)
         self._set(slot, fact, new=True)
+        self._note(slot)
         if instead:
             self._order[place] = slot
         else:
@@ -249,12 +268,19 @@ class Catalog:
     def _set(self, slot: int, fact: Fact, *, new: bool = False) -> None:
         if not new:
             self.edits += 1
+            self._note(slot)
             self._wasted += len(self._version(slot)) + 1
         self._starts[slot] = len(self._versions)
         if fact is not None:
             self._sizes[slot], self._mtimes[slot] = fact.size, fact.mtime_ns
             self._versions += fact.version.encode("utf-8", "surrogatepass")
         self._versions.append(0)
+
+    def _note(self, slot: int) -> None:
+        if self._changed is not None:
+            self._changed.add(slot)
+            if len(self._changed) > TRACKED:
+                self._changed = None
 
     def _version(self, slot: int) -> bytearray:
         start = self._starts[slot]

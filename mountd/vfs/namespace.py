@@ -381,13 +381,15 @@ class Namespace:
     def _reconcile_known(self, directory: Directory, listing: Listing) -> None:
         """Bring what has a node in line with a complete listing.
 
-        Where that says what the one before did, names that lead somewhere are left to whoever asks for them: to go
-        through thousands each second would take longer than to list them.
+        Names that lead somewhere, have not been changed here, and of which nothing else is said than before, are left
+        to whoever asks for them: to go through thousands each second would take longer than to list them.
         """
         catalog, entries = directory.catalog, directory.entries
-        said = (catalog.end, catalog.edits, listing.sidecar.version if listing.sidecar is not None else "")
-        again, catalog.said = said == catalog.said, said
-        for name, entry in [each for each in entries.items() if not again or each[1].node is None]:
+        news = catalog.news(listing.sidecar.version if listing.sidecar is not None else "")
+        before, catalog.in_line = catalog.in_line, listing.at
+        for name, entry in list(entries.items()):
+            if news is not None and name not in news and entry.node is not None and entry.changed < before:
+                continue
             slot = catalog.find(name)
             if slot is not None:
                 self._reconcile_slot(directory, name, slot)
