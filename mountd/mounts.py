@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,10 +155,11 @@ def sync_mount(
     """
     from mountd.daemon import client
 
+    end = time.monotonic() + timeout
     open_files = client.ask(record, "writing", path=below)
     if open_files:
         _hand_over([record.mount_point / path for path in open_files], timeout)
-    client.ask(record, "sync", path=below, timeout=timeout, progress=progress)
+    client.ask(record, "sync", path=below, timeout=max(0.0, end - time.monotonic()), progress=progress)
 
 
 def _hand_over(paths: Sequence[Path], timeout: float) -> None:
