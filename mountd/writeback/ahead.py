@@ -11,6 +11,7 @@ from mountd.data.extents import Span, State
 from mountd.errors import MountdError
 from mountd.writeback.fresh import Fresh
 from mountd.writeback.parts import part_at
+from mountd.writeback.revisit import Revisits
 
 if TYPE_CHECKING:
     from mountd.data.content import Content
@@ -23,8 +24,8 @@ class Ahead:
     """The upload that a file under construction has going, under the key that it had when that began.
 
     A part counts as sent as long as nothing in it has been written since its bytes were read; what was sent and then
-    changed, as by formats that go back to fill in a header, is sent again at the end. Programs that set the length
-    first and then write have not written what they have not come to yet.
+    changed is sent again at the end. Where a format is known to go back and fill in a header, that part waits for it.
+    Programs that set the length first and then write have not written what they have not come to yet.
     """
 
     def __init__(self, store: ObjectStore, content: Content, key: Key, *, part_size: int) -> None:
@@ -39,6 +40,7 @@ class Ahead:
         self._opening = trio.Lock()
         self._failed = False
         self._fresh = Fresh(part_size)
+        self._revisits = Revisits()
         content.watchers.add(self._overwritten)
 
     def wrote(self, start: int, data: Buffer) -> list[tuple[int, Span]]:
@@ -74,7 +76,7 @@ class Ahead:
                 data: Buffer | None = self._fresh.take(number, span)
                 if data is None:
                     data = await self._content.read_compared(*span)
-                if data is not None:
+                if data is not None and not self._revisits.expects(number, data):
                     upload = await self.upload()
                     await upload.put_part(number, span.start, data)
                     if number not in self._spoilt:

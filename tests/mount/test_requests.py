@@ -1,12 +1,15 @@
 """What is asked of the store, and what is not: requests cost money and round trips."""
 
 import errno
+import hashlib
 import os
 import shutil
 import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import h5py
+import numpy as np
 import pytest
 
 MiB = 1024 * 1024
@@ -206,3 +209,27 @@ def test_where_the_machine_decides_two_machines_have_a_conflict(make_host, s3_st
     assert mine == "lock"
     assert theirs.startswith("lock.conflict-")
     assert (s3_store.get(mine), s3_store.get(theirs)) == (b"0", b"1")
+
+
+def write_arrays(path):
+    """Write arrays into one archive, each of several parts."""
+    with open(path, "wb") as file:
+        np.savez(file, a=np.random.default_rng(1).random(3 * MiB), b=np.random.default_rng(2).random(3 * MiB))
+
+
+def write_hdf5(path):
+    """Write an array into an HDF5 file."""
+    with h5py.File(path, "w") as file:
+        file["a"] = np.random.default_rng(3).random(6 * MiB)
+
+
+@pytest.mark.parametrize("write", [write_arrays, write_hdf5])
+def test_a_format_that_goes_back_sends_every_byte_once(host, s3_store, write):
+    """Its first part waits for what is filled in at the end, while the others go ahead."""
+    mount = host.mount(s3_store)
+    with mount.counting() as sent:
+        write(mount / "a")
+    size = (mount / "a").stat().st_size
+    assert size > 40 * MiB
+    assert sent["put_part"] == -(-size // (8 * MiB))
+    assert hashlib.sha256(s3_store.get("a")).digest() == hashlib.sha256((mount / "a").read_bytes()).digest()
