@@ -159,7 +159,8 @@ def sync_mount(
     open_files = client.ask(record, "writing", path=below)
     if open_files:
         _hand_over([record.mount_point / path for path in open_files], timeout)
-    client.ask(record, "sync", path=below, timeout=max(0.0, end - time.monotonic()), progress=progress)
+        timeout = max(0.0, round(end - time.monotonic(), 1))  # as messages tell it
+    client.ask(record, "sync", path=below, timeout=timeout, progress=progress)
 
 
 def _hand_over(paths: Sequence[Path], timeout: float) -> None:

@@ -108,7 +108,7 @@ def _order(
     config = registry.resolve(store)
     settings = registry.mount_settings(config, chosen)
     running = mount_of(config, running_mounts())
-    if running is not None:
+    if running is not None and client.goes_on(running):
         raise _MountedAlready(f"store {config.name!r} is mounted at {running.mount_point} already", EXIT_BUSY)
     return config, Path(os.path.abspath(mount_point or folders.default_mount_point(config.name))), settings
 

@@ -7,6 +7,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any
 
+from mountd.daemon.records import watched
 from mountd.errors import EXIT_FAILURE, UserError
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 # A daemon that works says something at least this often (seconds): progress, or the answer.
 SILENCE = 60.0
+# How long one that was killed may take until its last thread has ended.
+ENDING = 5.0
 
 
 def ask(record: MountRecord, do: str, *, progress: Callable[[Any], None] = lambda _: None, **arguments: Any) -> Any:
@@ -32,6 +35,25 @@ def ask(record: MountRecord, do: str, *, progress: Callable[[Any], None] = lambd
             else:
                 return answer["value"]
     raise UserError(f"the daemon of {record.mount_point} (process {record.pid}) ended without an answer", EXIT_FAILURE)
+
+
+def goes_on(record: MountRecord) -> bool:
+    """Tell whether a daemon that holds its lock goes on; the end of one that was killed is waited for.
+
+    The lock is held until the last of its threads has ended. One that hangs goes on.
+    """
+    with watched(record) as ended:
+        try:
+            with _connected(record) as connection:
+                connection.settimeout(ENDING)
+                connection.sendall(b'{"do": "status"}\n')
+                if connection.recv(65536):
+                    return True
+        except TimeoutError:
+            return True
+        except (UserError, OSError):
+            pass  # nobody listens any more
+        return not ended(ENDING)
 
 
 def _connected(record: MountRecord) -> socket.socket:

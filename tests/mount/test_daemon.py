@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mountd.errors import EXIT_BUSY
 from tests.harness import Mount, mounts_below
 
 
@@ -211,6 +212,22 @@ def test_a_killed_foreground_daemon_leaves_nothing_that_blocks(host, local_store
     process.wait()
     host.run("mount", local_store.root, host.folder / "mnt")
     host.run("unmount", host.folder / "mnt")
+
+
+def test_a_store_is_mounted_again_right_after_its_daemon_was_killed(host, local_store):
+    """The lock is held until the last thread of that has ended; a daemon that hangs has the store still."""
+    mount = host.mount(local_store)
+    for _ in range(5):
+        os.kill(mount.pid, signal.SIGKILL)
+        mount.revive()
+    assert os.listdir(mount.path) == []
+    os.kill(mount.pid, signal.SIGSTOP)
+    try:
+        done = host.run("mount", "store", host.folder / "elsewhere", check=False)
+        assert done.returncode == EXIT_BUSY
+        assert f"is mounted at {mount.path} already" in done.stderr
+    finally:
+        os.kill(mount.pid, signal.SIGCONT)
 
 
 def test_sync_waits_for_the_store(mount, store):

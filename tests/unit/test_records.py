@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mountd.daemon import client
 from mountd.daemon.records import MountRecord, active_mounts, dead_mounts, published
 
 DAEMON = """
@@ -16,6 +17,19 @@ from mountd.daemon.records import MountRecord, published
 with published(MountRecord.from_json(sys.argv[1])):
     print("published", flush=True)
     sys.stdin.read()
+"""
+
+# Holds its lock for so long, and hears nobody, as one does that was killed and of which a thread lives still.
+ENDING = """
+import dataclasses, os, socket, sys, time
+from mountd.daemon.records import MountRecord, published
+record = dataclasses.replace(MountRecord.from_json(sys.argv[1]), pid=os.getpid())
+with published(record), socket.socket(socket.AF_UNIX) as listener:
+    listener.bind(str(record.socket))
+    listener.listen()
+    print(record.to_json(), flush=True)
+    time.sleep(float(sys.argv[2]))
+    os._exit(0)
 """
 
 
@@ -69,3 +83,18 @@ def test_a_record_that_was_replaced_or_damaged_is_read_again(runtime):
             assert [each.mount_point for each in active_mounts()] == [Path("/mnt/c")]
             file.write_text("{")
             assert active_mounts() == []
+
+
+@pytest.mark.parametrize(("lives", "goes_on"), [(0.5, False), (60, True)])
+def test_a_daemon_that_holds_its_lock_and_hears_nobody_ends_or_hangs(runtime, monkeypatch, lives, goes_on):
+    """It is given the time to end; of one that does not, the store stays."""
+    monkeypatch.setattr(client, "ENDING", 5.0 if lives < 5 else 0.2)
+    template = record(runtime, "/mnt/left").to_json()
+    with subprocess.Popen(
+        [sys.executable, "-c", ENDING, template, str(lives)], stdout=subprocess.PIPE, text=True
+    ) as daemon:
+        left = MountRecord.from_json(daemon.stdout.readline())
+        assert active_mounts() == [left]
+        assert client.goes_on(left) == goes_on
+        assert (active_mounts() == [left]) == goes_on
+        daemon.kill()
