@@ -258,7 +258,6 @@ class Catalog:
         for numbers in (self.inos, self._sizes, self._mtimes, self._starts):
             numbers.append(0)
         self._set(slot, fact, new=True)
-        self._note(slot)
         if instead:
             self._order[place] = slot
         else:
@@ -266,9 +265,9 @@ class Catalog:
         return slot
 
     def _set(self, slot: int, fact: Fact, *, new: bool = False) -> None:
+        self._note(slot)
         if not new:
             self.edits += 1
-            self._note(slot)
             self._wasted += len(self._version(slot)) + 1
         self._starts[slot] = len(self._versions)
         if fact is not None:
