@@ -96,6 +96,14 @@ def mount_of(store: StoreConfig, mounts: Sequence[MountRecord]) -> MountRecord |
     return next((mount for mount in same_root if mount.store == store.name), None) or next(iter(same_root), None)
 
 
+def serving(store: StoreConfig) -> MountRecord | None:
+    """Return the mount of `store` whose daemon serves it, or hangs; the end of one that was killed is waited for."""
+    from mountd.daemon import client
+
+    running = mount_of(store, running_mounts())
+    return running if running is not None and client.goes_on(running) else None
+
+
 @contextmanager
 def mounted(
     store_or_uri: str | None, mount_point: str | os.PathLike[str] | None, options: Mapping[str, object]
@@ -116,7 +124,7 @@ def mounted(
     def enter() -> tuple[MountRecord, SharedUse | None]:
         while True:
             use = SharedUse.join(users)
-            running = mount_of(store, running_mounts())
+            running = serving(store)
             if running is not None:
                 return running, use
             if use is None:

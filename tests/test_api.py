@@ -1,6 +1,8 @@
 """`import mountd`: artifacts to paths and back, and mounts for the length of a block."""
 
 import multiprocessing
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import mountd
-from mountd.daemon.records import MountRecord
+from mountd.daemon.records import MountRecord, active_mounts
 from mountd.mounts import path_of, uri_of
 
 
@@ -221,3 +223,15 @@ def test_a_mount_of_the_command_line_outlives_every_block(artifacts, tmp_path):
         pass
     assert point.is_mount()
     subprocess.run([*command, "unmount", point], check=True, capture_output=True)
+
+
+def test_a_block_right_after_a_daemon_was_killed_does_not_use_that(artifacts, tmp_path):
+    """Though that holds its lock until its last thread has ended."""
+    point = tmp_path / "point"
+    for _ in range(3):
+        subprocess.run([sys.executable, "-m", "mountd", "mount", artifacts, point], check=True, capture_output=True)
+        (killed,) = active_mounts()
+        os.kill(killed.pid, signal.SIGKILL)
+        with mountd.mounted(str(artifacts), point) as root:
+            assert (root / "models" / "bert.pt").read_bytes() == b"weights"
+        assert not point.is_mount()

@@ -15,7 +15,7 @@ from mountd.commands.output import print_json, print_table
 from mountd.config import Folders, ServiceManager
 from mountd.daemon import client, launch, mountpoint, records, shared
 from mountd.errors import EXIT_BUSY, UserError
-from mountd.mounts import mount_of, running_mounts, sync_mount, to_sync
+from mountd.mounts import running_mounts, serving, sync_mount, to_sync
 from mountd.redaction import without_secrets
 from mountd.stores.registry import Registry
 
@@ -107,8 +107,8 @@ def _order(
     registry = Registry(folders)
     config = registry.resolve(store)
     settings = registry.mount_settings(config, chosen)
-    running = mount_of(config, running_mounts())
-    if running is not None and client.goes_on(running):
+    running = serving(config)
+    if running is not None:
         raise _MountedAlready(f"store {config.name!r} is mounted at {running.mount_point} already", EXIT_BUSY)
     return config, Path(os.path.abspath(mount_point or folders.default_mount_point(config.name))), settings
 
