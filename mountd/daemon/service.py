@@ -21,7 +21,7 @@ from mountd.daemon.cache import cache_commands
 from mountd.daemon.control import Control, path_in, timeout_in
 from mountd.daemon.notify import Notifier
 from mountd.daemon.records import MountRecord
-from mountd.errors import EXIT_PENDING, MountdError, UserError
+from mountd.errors import EXIT_PENDING, MountdError, StoreFailure, UserError
 from mountd.failures import FailureLog
 from mountd.fuse import session
 from mountd.metrics import Watch
@@ -60,6 +60,8 @@ LAST_WORDS = 5.0
 KEEPING = 1.0
 # And calls of programs that can be answered when the time for pending writes is over, so many.
 LAST_CALLS = 1.0
+# A mount that cannot be taken down because somebody else has done so is gone within so many seconds.
+TAKEN_AWAY = 5.0
 
 
 def run(
@@ -293,7 +295,13 @@ class Service:
 
     async def _unmount(self, request: Mapping[str, Any], progress: Callable[[Any], Awaitable[None]]) -> None:
         await self._synced(None, timeout_in(request), progress)
-        await trio.to_thread.run_sync(mountpoint.detach, self.record.mount_point)
+        try:
+            await trio.to_thread.run_sync(mountpoint.detach, self.record.mount_point)
+        except StoreFailure:
+            with trio.move_on_after(TAKEN_AWAY):
+                await self._gone.wait()
+            if not self._gone.is_set():
+                raise
         await self._gone.wait()
 
     async def _synced(self, path: str | None, timeout: float, progress: Callable[[Any], Awaitable[None]]) -> None:

@@ -60,7 +60,8 @@ class Cycles:
             time.sleep(0.01)
         time.sleep(self._rng.uniform(0, 0.6))
         self.kills += bool(self._daemons())
-        while found := self._daemons():  # again: it may just have forked
+        # Until the command has ended: one that forks meanwhile, and ends, can hide both of its processes.
+        while (found := self._daemons()) or mounting.poll() is None:
             for pid in found:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)

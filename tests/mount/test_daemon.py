@@ -186,6 +186,18 @@ def test_a_mount_can_be_taken_down_from_outside(mount, store):
     assert store.get("a") == b"1"
 
 
+def test_a_mount_that_somebody_else_takes_down_meanwhile_is_unmounted(mount, store):
+    """`mountd unmount` is about the end, whoever brings it; while a file is open that is yet to come."""
+    with (mount / "a").open("w") as file:
+        file.write("1")
+        subprocess.run(["umount", "-l", mount.path], check=True)
+        unmounting = mount.host.start("unmount", "--all")
+        with pytest.raises(subprocess.TimeoutExpired):
+            unmounting.wait(2)
+    assert unmounting.wait(20) == 0
+    assert store.get("a") == b"1"
+
+
 @pytest.mark.parametrize("way", ["mount", "unmount", "unmount by path"])
 def test_what_a_killed_daemon_leaves_is_cleaned_up(mount, store, way):
     """After `kill -9` ("Transport endpoint is not connected") the next command puts things right; nothing is lost."""
