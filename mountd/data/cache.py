@@ -80,6 +80,8 @@ class Cache:
         self._live: dict[str, Content] = {}
         self._segments: OrderedDict[tuple[Content, int], None] = OrderedDict()
         self._unsaved: dict[str, Content] = {}
+        self._saving: dict[str, Content] = {}  # those that are being written to the index
+        self._one_saves = trio.Lock()
         self._left: dict[Key, Content] = {}  # of these, those whose nodes are gone
         self._trusted: OrderedDict[str, Trust] = OrderedDict()  # what contents have compared whose nodes are gone
         self._opened: OrderedDict[Content, None] = OrderedDict()
@@ -187,7 +189,7 @@ class Cache:
 
     def contents(self) -> list[Content]:
         """Return the contents that are known to the mount, or that the index has not noted yet."""
-        return list((self._unsaved | self._live).values())
+        return list((self._saving | self._unsaved | self._live).values())
 
     def resting(self, after: str) -> list[Saved]:
         """Return some of the rows of the index whose contents nobody uses, those with greater ids; none at the end."""
@@ -199,7 +201,7 @@ class Cache:
         return []
 
     def _rests(self, name: str) -> bool:
-        return name not in self._live and name not in self._unsaved
+        return not (name in self._live or name in self._unsaved or name in self._saving)
 
     def lost(self, saved: Saved, damaged: set[int]) -> int:
         """Drop blocks of a content that rests; return how many bytes those were."""
@@ -226,15 +228,16 @@ class Cache:
 
     async def clear(self) -> None:
         """Delete what the store has too, but for what is in use at this very moment."""
-        await self.save()
-        while rows := self.resting(""):
-            self._forget([row.id for row in rows])
-            self._bytes -= sum(row.bytes for row in rows)
-            await trio.lowlevel.checkpoint()
-        for content in self.contents():
-            if content.extents and content.evictable and content.base is not None:
-                content.evict(0, content.size)
-                self._index.remove([content.path.name])
+        async with self._one_saves:  # or one that is under way would note afterwards what is gone
+            await self._save()
+            while rows := self.resting(""):
+                self._forget([row.id for row in rows])
+                self._bytes -= sum(row.bytes for row in rows)
+                await trio.lowlevel.checkpoint()
+            for content in self.contents():
+                if content.extents and content.evictable and content.base is not None:
+                    content.evict(0, content.size)
+                    self._index.remove([content.path.name])
 
     def used(self, content: Content, start: int, end: int) -> None:
         """See `content.Ledger`."""
@@ -320,7 +323,12 @@ class Cache:
 
     async def save(self) -> None:
         """Write what is known of resting contents to the index."""
-        batch, self._unsaved = self._unsaved, {}
+        async with self._one_saves:
+            await self._save()
+
+    async def _save(self) -> None:
+        self._saving, self._unsaved = self._unsaved, {}
+        batch = self._saving
         self._to_save = trio.Event()
         rows: list[Saved] = []
         states = {}
@@ -337,6 +345,8 @@ class Cache:
         except BaseException:
             self._unsaved = batch | self._unsaved
             raise
+        finally:
+            self._saving = {}
         for name, content in batch.items():
             content.noted = states.get(content)
             if name not in self._unsaved:

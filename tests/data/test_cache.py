@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import threading
 
 import pytest
 import trio
+import trio.testing
 
 from mountd.data.blocks import BLOCK
 from mountd.data.cache import Cache
@@ -129,3 +131,28 @@ async def test_what_the_index_has_as_it_is_is_not_noted_again(tmp_path, journal,
     await cache.save()
     assert len(noted) == 1
     assert journal.find(info.key, info.version).checks == checks_of(data)
+
+
+async def test_what_is_being_noted_while_the_cache_is_cleared_is_not_there_afterwards(tmp_path, journal, monkeypatch):
+    """Neither of a file that is in use, nor of one whose node is gone."""
+    cache = Cache(tmp_path / "blobs", journal, limit=MiB)
+    for name in ("used", "left"):
+        content = cache.open(ObjectInfo(Key(name), 1000, 0, Version("1")))
+        await content.fill(0, b"x" * 1000)
+        (cache.rest if name == "used" else cache.leave)(content)
+    save, noting, go_on = journal.save, threading.Event(), threading.Event()
+
+    def slowly(rows):
+        noting.set()
+        assert go_on.wait(10)
+        save(rows)
+
+    monkeypatch.setattr(journal, "save", slowly)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(cache.save)
+        await trio.to_thread.run_sync(noting.wait)
+        assert len(cache.contents()) == 2
+        nursery.start_soon(cache.clear)
+        await trio.testing.wait_all_tasks_blocked()
+        go_on.set()
+    assert (cache.files(), cache.bytes, journal.total()) == (0, 0, 0)

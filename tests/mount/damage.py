@@ -1,5 +1,6 @@
 """Damage to what a mount has on local disk, as disks and people do it."""
 
+import contextlib
 import os
 import time
 
@@ -11,10 +12,22 @@ def blobs(mount):
 
 
 def closed(mount):
-    """Return when the kernel has given all handles back, some time after `close()`: a file that is open is trusted."""
-    while mount.status()["handles"]:
-        time.sleep(0.05)
-    time.sleep(0.3)  # and what has arrived is written, and the backing file closed: from then on it is watched
+    """Return when the mount has closed its backing files, some time after `close()`: from then on they are watched.
+
+    The kernel gives handles back later, and what has arrived is yet to be written: a file that is open is trusted.
+    """
+    quiet = 0
+    while quiet < 3:
+        quiet = 0 if mount.status()["handles"] or _open_blobs(mount) else quiet + 1
+        time.sleep(0.1)
+
+
+def _open_blobs(mount):
+    found = []
+    for entry in os.scandir(f"/proc/{mount.pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found += [name for name in [os.readlink(entry)] if "/blobs/" in name]
+    return found
 
 
 def turn(path, offset):
