@@ -365,9 +365,7 @@ class Files:
         self._failed(f"{node.key}: replaced by somebody else while it was being written; ours is kept as {key}")
         self._errors.pop(node, None)
         content.settled = content.generation
-        node.unlinked = True
-        if node.parent is not None:
-            self._namespace.expire(node.parent, node.name)
+        self._displace(node)
 
     async def release(self, handle: int) -> None:
         """Close a handle. What is dirty still, because a flush failed or was never asked for, is tried once more."""
@@ -393,7 +391,10 @@ class Files:
         later, and whoever wrote it has been told. The name leads to what the store has."""
         self._failed(f"{node.key}: given up, the local disk had no room for it; the store has it as it was before")
         self._errors.pop(node, None)
-        node.unlinked = True
+        self._displace(node)
+
+    def _displace(self, node: File) -> None:
+        node.unlinked = node.displaced = True
         if node.parent is not None:
             self._namespace.expire(node.parent, node.name)
 

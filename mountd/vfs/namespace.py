@@ -167,7 +167,7 @@ class Namespace:
             if (node.parent, node.name) == (parent, name):
                 return False
             # The name leads elsewhere by now, but the file has another one.
-        return True
+        return not node.displaced
 
     def is_fresh(self, node: Node) -> bool:
         """Tell whether what the name of a node leads to is known as well as `open` promises, whatever that is."""

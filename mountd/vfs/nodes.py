@@ -73,6 +73,7 @@ class Node:
         parent, name: where the node is, or was before it was unlinked or replaced; the root has no parent.
         lookups: how many times the kernel has been told of the node and has not forgotten.
         unlinked: no name leads here any more and none will.
+        displaced: so it is, though no call of a program has made it so: the kernel may know a name that led here.
         listed_at: when the listing began that the node was made from only to be looked at; `None` for one that is kept.
     """
 
@@ -83,6 +84,7 @@ class Node:
     lookups: int = 0
     opens: int = 0
     unlinked: bool = False
+    displaced: bool = False
     listed_at: float | None = None
     _lock: trio.Lock | None = None
 

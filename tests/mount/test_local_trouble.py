@@ -78,6 +78,18 @@ class TestFullDisk:
         (mount / "a").write_bytes(b"after")
         assert s3_store.get("a") == b"after"
 
+    def test_what_was_given_up_is_not_read_from_the_kernel_either(self, host, s3_store):
+        """Though it has the pages, and the name, for as long as `--freshness` lets it."""
+        mount = host.mount(s3_store, "--freshness", "600")
+        s3_store.put("a", b"before")
+        with pytest.raises(OSError), open(mount / "a", "wb", buffering=0) as file:
+            for _ in range(60):
+                file.write(os.urandom(MiB))
+        until(lambda: any("a: given up" in each["message"] for each in mount.status()["errors"]))
+        with open(mount / "a", "rb") as file:
+            assert file.read(6) == b"before"
+            assert os.fstat(file.fileno()).st_size == 6
+
     def test_reads_go_on_without_room(self, mount, s3_store, disk):
         """What does not fit on the disk goes from the store to the reader."""
         large = os.urandom(2 * DISK)
