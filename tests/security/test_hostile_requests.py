@@ -156,6 +156,7 @@ def test_a_client_that_goes_away_while_it_waits_ends_nothing(host, s3_store):
         file.write(b"x" * 100_000)
         file.flush()
         s3_store.server.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, s3_store.server.process.pid, os.WSTOPPED | os.WNOWAIT)  # it stores nothing any more
         try:
             for _ in range(3):
                 with socket.socket(socket.AF_UNIX) as connection:
