@@ -143,6 +143,26 @@ class Host:
         return found
 
 
+@contextlib.contextmanager
+def frozen(pid):
+    """Keep a process from running. It goes on for a moment after the signal: each of its threads is waited for."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        while any(_state(thread) != "T" for thread in Path(f"/proc/{pid}/task").iterdir()):
+            time.sleep(0.001)
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def _state(process):
+    """Return the letter for what a process or thread does: it stands behind the name, which may hold anything."""
+    try:
+        return (process / "stat").read_text().rpartition(") ")[2][0]
+    except (FileNotFoundError, ProcessLookupError):  # a thread that has ended
+        return "T"
+
+
 def mounts_below(folder):
     """Return the mount points in a folder."""
     points = [line.split()[1].replace("\\040", " ") for line in Path("/proc/mounts").read_text().splitlines()]

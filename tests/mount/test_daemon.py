@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from mountd.data.fetch import WHOLE
 from mountd.errors import EXIT_BUSY
-from tests.harness import Mount, mounts_below
+from tests.harness import Mount, frozen, mounts_below
 
 
 def test_mount_returns_when_the_mount_can_be_used(host):
@@ -233,13 +234,10 @@ def test_a_store_is_mounted_again_right_after_its_daemon_was_killed(host, local_
         os.kill(mount.pid, signal.SIGKILL)
         mount.revive()
     assert os.listdir(mount.path) == []
-    os.kill(mount.pid, signal.SIGSTOP)
-    try:
+    with frozen(mount.pid):
         done = host.run("mount", "store", host.folder / "elsewhere", check=False)
         assert done.returncode == EXIT_BUSY
         assert f"is mounted at {mount.path} already" in done.stderr
-    finally:
-        os.kill(mount.pid, signal.SIGCONT)
 
 
 def test_sync_waits_for_the_store(mount, store):
@@ -277,49 +275,40 @@ class TestOutage:
         (host.folder / "config" / "mountd" / "config.toml").chmod(0o600)
         return host.mount(s3_store)
 
-    @pytest.fixture
-    def outage(self, s3_server):
-        """Return what stops the server until it is called with False."""
-
-        def stop(stopped):
-            s3_server.process.send_signal(signal.SIGSTOP if stopped else signal.SIGCONT)
-
-        yield stop
-        stop(False)
-
-    def test_close_reports_what_could_not_be_stored(self, mount, s3_store, outage):
+    def test_close_reports_what_could_not_be_stored(self, mount, s3_store):
         """`close()` fails with EIO; when the server is back, the bytes are stored without anybody's help.
 
         [errno-unreachable]
         """
         file = open(mount / "a", "wb", buffering=0)
         file.write(b"bytes")
-        outage(True)
-        with pytest.raises(OSError) as failed:
-            file.close()
-        assert failed.value.errno == errno.EIO
-        state = mount.status()
-        assert [each["path"] for each in state["pending"]] == ["a"]
-        assert any("a" in each["message"] for each in state["errors"])
-        done = mount.unmount("--timeout", "2", check=False)
-        assert done.returncode == 7
-        assert "not in the store yet" in done.stderr
-        assert "first of all a" in done.stderr
-        outage(False)
+        with frozen(s3_store.server.process.pid):
+            with pytest.raises(OSError) as failed:
+                file.close()
+            assert failed.value.errno == errno.EIO
+            state = mount.status()
+            assert [each["path"] for each in state["pending"]] == ["a"]
+            assert any("a" in each["message"] for each in state["errors"])
+            done = mount.unmount("--timeout", "2", check=False)
+            assert done.returncode == 7
+            assert "not in the store yet" in done.stderr
+            assert "first of all a" in done.stderr
         mount.host.run("sync", "--timeout", "60")
         assert s3_store.get("a") == b"bytes"
         assert mount.status()["pending"] == []
 
-    def test_reads_of_what_is_here_go_on(self, mount, s3_store, outage):
-        """A handle that is open reads cached bytes; absent ones fail with EIO in time."""
+    def test_reads_of_what_is_here_go_on(self, mount, s3_store):
+        """A handle that is open reads cached bytes; absent ones fail with EIO in time.
+
+        The absent file is a large one: of a small one, opening it may bring all bytes.
+        """
         s3_store.put("here", b"x" * 1000)
-        s3_store.put("there", b"y" * 1000)
+        s3_store.put("there", b"y" * (WHOLE + 1000))
         assert (mount / "here").read_bytes() == b"x" * 1000
         with open(mount / "here", "rb", buffering=0) as here, open(mount / "there", "rb", buffering=0) as there:
-            outage(True)
-            assert here.read() == b"x" * 1000
-            with pytest.raises(OSError) as failed:
-                there.read()
-            assert failed.value.errno == errno.EIO
-            outage(False)
-            assert there.read() == b"y" * 1000
+            with frozen(s3_store.server.process.pid):
+                assert here.read() == b"x" * 1000
+                with pytest.raises(OSError) as failed:
+                    there.read()
+                assert failed.value.errno == errno.EIO
+            assert there.read() == b"y" * (WHOLE + 1000)
