@@ -299,10 +299,9 @@ class Service:
             await trio.to_thread.run_sync(mountpoint.detach, self.record.mount_point)
         except StoreFailure:
             with trio.move_on_after(TAKEN_AWAY):
-                await self._gone.wait()
-            if not self._gone.is_set():
-                raise
-        await self._gone.wait()
+                return await self._gone.wait()
+            raise
+        return await self._gone.wait()
 
     async def _synced(self, path: str | None, timeout: float, progress: Callable[[Any], Awaitable[None]]) -> None:
         """Store everything below `path`, telling how far it is.
