@@ -28,9 +28,10 @@ from mountd.errors import (
     VersionChanged,
 )
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, ObjectStore
+from mountd.vfs.links import find_names
 from mountd.vfs.listing import Listing
-from mountd.vfs.names import child_key, is_twin, name_of
-from mountd.vfs.nodes import Directory, Entry, File, Node, OtherName
+from mountd.vfs.names import child_key, is_twin
+from mountd.vfs.nodes import Directory, Entry, File, Node
 from mountd.vfs.sidecar import is_hidden
 
 if TYPE_CHECKING:
@@ -73,22 +74,22 @@ class Changes:
         """
         self.require_possible(directory, name)
         async with self.working_in(directory):
-            node = await self._namespace.lookup(directory, name)
-            if node is not None:
-                return await self._open_existing(node, flags)
-            info = None
-            if flags & os.O_EXCL and self._asks_first:
-                info = await self._put_new(directory, name, b"")
-            node = self._namespace.nodes.file(directory, name, info)
-            self._own(node, directory, mode=mode, uid=uid, gid=gid)
-            self._appeared(directory, name, node)
-            handle = self._files.attach(node, flags)
-            if info is None:
-                self._files.created(node)
-            else:
-                self._keeper.note(node)
-            await self._keeper.attributes.journaled()
-            return node, handle
+            existing = await self._namespace.lookup(directory, name)
+            if existing is None:
+                info = None
+                if flags & os.O_EXCL and self._asks_first:
+                    info = await self._put_new(directory, name, b"")
+                node = self._namespace.nodes.file(directory, name, info)
+                self._own(node, directory, mode=mode, uid=uid, gid=gid)
+                self._appeared(directory, name, node)
+                handle = self._files.attach(node, flags)
+                if info is None:
+                    self._files.created(node)
+                else:
+                    self._keeper.note(node)
+                await self._keeper.attributes.journaled()
+                return node, handle
+        return await self._open_existing(existing, flags)
 
     async def make(
         self,
@@ -124,7 +125,7 @@ class Changes:
         """Give a file one more name: an object of its own with the same bytes. Raises AlreadyExists, NotPermitted."""
         self.require_possible(directory, name)
         self._keeper.attributes.require()
-        await self.resolve(node)
+        await find_names(node, self._namespace)
         await self._files.flush(node)
         async with self.working_in(directory):
             if await self._namespace.lookup(directory, name) is not None:
@@ -147,20 +148,6 @@ class Changes:
                 self._appeared(directory, name, node)
                 self._keeper.note(node)
                 await self._keeper.attributes.journaled()
-
-    async def resolve(self, node: Node) -> None:
-        """Look up those names of a file that only their keys are known of; names that lead elsewhere are dropped."""
-        for other in [o for o in node.others if o.directory is None] if isinstance(node, File) else ():
-            if isinstance(node, File):
-                await self._resolve(node, other)
-
-    async def _resolve(self, node: File, other: OtherName) -> None:
-        at: Node | None = self._namespace.nodes.root
-        for part in other.hint.split("/"):
-            name = name_of(part)
-            at = await self._namespace.lookup(at, name) if isinstance(at, Directory) and name is not None else None
-        if at is not node and other in node.others:
-            node.others.remove(other)
 
     def _appeared(self, directory: Directory, name: bytes, node: Node) -> None:
         directory.changed(name, node, trio.current_time())
@@ -253,7 +240,7 @@ class Changes:
         """Remove a file's name. Raises NotFound, IsADirectory."""
         known = directory.entries.get(name)  # the kernel has looked it up; asking again would be a request
         if known is not None and known.node is not None:
-            await self.resolve(known.node)
+            await find_names(known.node, self._namespace)
         async with self.working_in(directory):
             await self.retrying(lambda: self._unlink(directory, name), (directory, name))
             await self._keeper.attributes.journaled()

@@ -27,6 +27,7 @@ from mountd.errors import (
     VersionChanged,
 )
 from mountd.objects.interface import ABSENT, Buffer, Key, MiB, ObjectStore, Version
+from mountd.vfs.links import find_names
 from mountd.vfs.neighbours import Neighbours
 from mountd.writeback.drain import conflict_key
 from mountd.writeback.pending import is_local
@@ -126,6 +127,8 @@ class Files:
         """
         if not (await self._fetched(node, flags) or await self._namespace.current(node)):
             raise Stale(f"{node.key}: replaced or removed by somebody else")
+        if flags & (os.O_ACCMODE | os.O_TRUNC):
+            await find_names(node, self._namespace)
         if flags & os.O_TRUNC:
             await self.truncate(node, 0, opened=True)
         return self.attach(node, flags)
@@ -205,6 +208,7 @@ class Files:
     async def truncate(self, node: File, size: int, *, opened: bool) -> None:
         """Set a file's length. Without an open handle that will be closed later, the store has it on return."""
         self._require_size(size)
+        await find_names(node, self._namespace)
         content = self.content(node)
         if content.size != size:
             await content.truncate(size)

@@ -156,7 +156,9 @@ class FileSystem:
             deferral=deferral,
             on_conflict=settings.on_conflict,
         )
-        self.metadata = Metadata(self.keeper, deferral, xattrs=settings.xattrs, root=root, in_place=native is not None)
+        self.metadata = Metadata(
+            self.namespace, deferral, xattrs=settings.xattrs, root=root, in_place=native is not None
+        )
         self.changes = Changes(
             store, self.namespace, self.files, native=native, asks_first=settings.exclusive == "store"
         )

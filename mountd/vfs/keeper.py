@@ -17,7 +17,7 @@ import trio
 from mountd.errors import MountdError
 from mountd.objects import octets
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, Version
-from mountd.vfs.names import child_key, component, name_of
+from mountd.vfs.names import component, name_of
 from mountd.vfs.nodes import Directory, File, Ino, Node, OtherName
 
 if TYPE_CHECKING:
@@ -128,6 +128,22 @@ class Keeper:
         known.xattrs = {octets.name_of(k): base64.b64decode(v) for k, v in record.get("xattrs", {}).items()}
         if not (isinstance(node, File) and (node.opens or node.dirty)):
             self._set_times(node, record)
+        if isinstance(node, File) and node.info is not None:
+            self._take_names(node, node.info, record)
+
+    def _take_names(self, node: File, info: ObjectInfo, record: Record) -> None:
+        """Note which names a file is said to have besides those that are known to lead to it."""
+        if not (node.others or "links" in record) or record.get("version", info.version) != info.version:
+            return
+        links = record.get("links", {"id": node.link_id, "names": []})
+        group = self._groups.get(links["id"])
+        if not node.link_id and links["id"] and (group is None or group.unlinked):
+            node.link_id = links["id"]
+            self._groups[node.link_id] = node
+        if node.link_id == links["id"]:
+            known = [o for o in node.others if o.directory is not None]
+            unknown = set(links["names"]) - {node.key, *(o.key for o in known)}
+            node.others = known + [OtherName(None, b"", Key(key), None) for key in sorted(unknown)]
 
     def _set_times(self, node: Node, record: Record) -> None:
         known = node.attributes
@@ -152,11 +168,6 @@ class Keeper:
                 return group
         node = self._nodes.file(directory, name, info, ino)
         self.dress(node, record)
-        if links:
-            node.link_id = links["id"]
-            own = child_key(directory.key, name)
-            node.others = [OtherName(None, b"", Key(key), None) for key in links["names"] if key != own]
-            self._groups[node.link_id] = node
         return node
 
     def _file_record(self, directory: Directory, name: bytes) -> Record:
@@ -196,8 +207,11 @@ class Keeper:
         known = node.info_at(directory, name)
         if node.unlinked or known is None or known.version != info.version:
             return False
-        kind = self._file_record(directory, name).get("kind", "")
-        return _KINDS.get(kind, stat.S_IFREG) == stat.S_IFMT(node.attributes.mode)
+        record = self._file_record(directory, name)
+        links = _links(record, info)
+        if links is not None and links["id"] != node.link_id:  # somebody else has made it a name of another file
+            return False
+        return _KINDS.get(record.get("kind", ""), stat.S_IFREG) == stat.S_IFMT(node.attributes.mode)
 
     def join(self, node: File) -> None:
         """Prepare a file for a second name."""

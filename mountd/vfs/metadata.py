@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from mountd.errors import NeverOffered, NoAttribute, NotPermitted, Unsupported
 from mountd.vfs import virtual
+from mountd.vfs.links import find_names
 from mountd.vfs.nodes import File, Node
 
 if TYPE_CHECKING:
-    from mountd.vfs.keeper import Keeper
+    from mountd.vfs.namespace import Namespace
     from mountd.writeback.deferral import Deferral
 
 
@@ -23,11 +24,14 @@ class Metadata:
         in_place: what the store has is here, because the store is a folder of this machine.
     """
 
-    def __init__(self, keeper: Keeper, deferral: Deferral | None, *, xattrs: bool, root: str, in_place: bool) -> None:
-        self._keeper = keeper
-        self._attributes = keeper.attributes
+    def __init__(
+        self, namespace: Namespace, deferral: Deferral | None, *, xattrs: bool, root: str, in_place: bool
+    ) -> None:
+        self._namespace = namespace
+        self._keeper = namespace.keeper
+        self._attributes = namespace.keeper.attributes
         self._deferral = deferral
-        self._xattrs = xattrs and keeper.attributes.enabled
+        self._xattrs = xattrs and self._attributes.enabled
         self._root = root
         self._in_place = in_place
 
@@ -46,6 +50,7 @@ class Metadata:
         A new mtime without an atime, of a file that is being written, is the kernel telling when it was written. Raises
         Unsupported where attributes are switched off.
         """
+        await find_names(node, self._namespace)
         known = node.attributes
         written = mtime_ns is not None and atime_ns is None and isinstance(node, File) and node.dirty
         if mode is not None and stat_bits.S_IMODE(mode) != stat_bits.S_IMODE(known.mode):
@@ -120,6 +125,7 @@ class Metadata:
             raise NotPermitted(f"{name!r} tells about the mount and cannot be changed")
         if value is None and name not in node.attributes.xattrs:
             raise NoAttribute(f"{node.name!r} has no attribute {name!r}")
+        await find_names(node, self._namespace)
         kept = {n: v for n, v in node.attributes.xattrs.items() if n != name}
         node.attributes.xattrs = kept if value is None else kept | {name: value}
         node.attributes.changed()

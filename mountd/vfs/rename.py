@@ -27,6 +27,7 @@ from mountd.errors import (
     VersionChanged,
 )
 from mountd.objects.interface import ABSENT, Key, ObjectInfo, ObjectStore, Version
+from mountd.vfs.links import find_names
 from mountd.vfs.names import child_key
 from mountd.vfs.nodes import Directory, File, Node
 from mountd.vfs.rebase import moved, rebase
@@ -99,19 +100,19 @@ class Renames:
         if flags not in (0, NOREPLACE, EXCHANGE):
             raise InvalidArgument(f"rename flags {flags:#x} are not known")
         self._changes.require_possible(*target)
-        await self._resolve(source, target)
+        await self._find_names(source, target)
         async with self._changes.working_in(source[0], target[0]):
             if flags == EXCHANGE:
                 await self._exchange(source, target)
             else:
                 await self._changes.retrying(lambda: self._rename(source, target, flags), source, target)
 
-    async def _resolve(self, *places: Place) -> None:
+    async def _find_names(self, *places: Place) -> None:
         """Find all names of the files concerned, before anything is locked."""
         for directory, name in places:
             entry = directory.entries.get(name)
             if entry is not None and entry.node is not None:
-                await self._changes.resolve(entry.node)
+                await find_names(entry.node, self._namespace)
 
     async def _exchange(self, one: Place, two: Place) -> None:
         """Swap two names by way of a third, which nobody else sees."""
