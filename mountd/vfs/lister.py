@@ -24,14 +24,28 @@ if TYPE_CHECKING:
 
 
 async def settled(directory: Directory) -> None:
-    """Wait until neither the directory nor one above is being renamed."""
+    """Wait until neither the directory nor one above is being renamed.
+
+    Whoever holds the lock of a directory keeps the rename of one above from beginning, and does not wait for its end.
+    """
     at: Directory | None = directory
     while at is not None:
-        if at.moving is not None:
+        if at.moving is not None and not _holds(directory, at):
             await at.moving.wait()
             at = directory
         else:
             at = at.parent
+
+
+def _holds(directory: Directory, above: Directory) -> bool:
+    """Tell whether the current task holds the lock of a directory, or of one between it and one `above`."""
+    task = trio.lowlevel.current_task()
+    at: Directory | None = directory
+    while at is not None:
+        if at.lock.statistics().owner is task:
+            return True
+        at = at.parent if at is not above else None
+    return False
 
 
 class Lister:

@@ -344,10 +344,9 @@ class Renames:
     async def _still(self, directory: Directory) -> AsyncIterator[None]:
         """Hold all that is known below the directory, so that no upload or change is under way while it moves."""
         async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(directory.lock)
             # A linked file is met several times. Whoever holds a directory may be waiting for a file in it, so
             # directories come first.
-            for node in sorted(set(directory.tree()), key=lambda n: (isinstance(n, File), n.ino)):
+            for node in sorted({directory, *directory.tree()}, key=lambda n: (isinstance(n, File), n.ino)):
                 await stack.enter_async_context(node.lock)
             yield
 

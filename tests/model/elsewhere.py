@@ -24,8 +24,9 @@ class Elsewhere:
             made = Directory(DEFAULT_DIRECTORY_MODE, lasts=False)
             directory.entries[name] = made
             directory.mtime, directory = None, made
-        # Whether an object that replaces another one has its mode is left open.
-        directory.entries[left[-1]] = File(None if replaced else DEFAULT_FILE_MODE, data=bytearray(data))
+        # Whether an object that replaces another one has its mode is left open: modes stay with the name.
+        known = replaced or left[-1] in directory.lost
+        directory.entries[left[-1]] = File(None if known else DEFAULT_FILE_MODE, data=bytearray(data))
         directory.mtime = None
         if replaced:
             replaced.names = 0
@@ -40,6 +41,7 @@ class Elsewhere:
         if not (directory.lasts or any(map(self.is_stored, others))):
             return False
         directory.entries.pop(left[0]).names = 0
+        directory.lost.add(left[0])
         directory.mtime = None
         return True
 

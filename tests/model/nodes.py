@@ -48,10 +48,12 @@ class Directory(Node):
 
     Attributes:
         lasts: it was made here, or emptied here: it stays when another client removes the last file in it.
+        lost: names of files that another client has removed.
     """
 
     entries: dict[str, Node] = field(default_factory=dict, kw_only=True)
     lasts: bool = field(default=True, kw_only=True)
+    lost: set[str] = field(default_factory=set, kw_only=True)
     kind = stat.S_IFDIR
 
     @property

@@ -1,6 +1,9 @@
 """mkdir, rmdir, unlink and rename, seen from the store's side."""
 
+import contextlib
+
 import pytest
+import trio
 
 from mountd.errors import (
     AlreadyExists,
@@ -12,6 +15,7 @@ from mountd.errors import (
     Unavailable,
 )
 from mountd.objects.interface import ABSENT, Key
+from mountd.objects.memory import MemoryStore
 from mountd.writeback.journal import Journal
 
 
@@ -221,3 +225,42 @@ async def test_what_storing_attributes_has_merged_in_is_shown(mount):
         await two.fs.sync()
         await one.fs.sync()
         assert [(await one.node(name)).attributes.mode for name in ("a", "b")] == [0o100600, 0o100601]
+
+
+class DistantStore(MemoryStore):
+    """Every answer about a key takes a second."""
+
+    async def stat(self, key):
+        await trio.sleep(1)
+        return await super().stat(key)
+
+    async def list_page(self, prefix, **how):
+        await trio.sleep(1)
+        return await super().list_page(prefix, **how)
+
+
+CHANGES = {
+    "rename": lambda shell, folder: shell.rename(f"{folder}/e/a", f"{folder}/e/b"),
+    "rmdir": lambda shell, folder: shell.rmdir(f"{folder}/e/x"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_change_below_a_directory_that_is_about_to_be_renamed_goes_on(mount, jumping_clock, change):
+    """The rename waits for it, so that it must not wait for the rename when it asks the store; whenever that begins."""
+    folders = [f"d{seconds}" for seconds in range(8)]
+    async with mount(DistantStore(), freshness=0.0) as shell:
+        for key in (f"{folder}/e/{name}" for folder in folders for name in ("a", "x/")):
+            await shell.put(key, b"")
+
+        async def carry_out(folder, seconds):
+            await trio.sleep(seconds)
+            with contextlib.suppress(NotFound):  # it was renamed before
+                await CHANGES[change](shell, folder)
+
+        for seconds, folder in enumerate(folders):
+            with trio.fail_after(1000):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(carry_out, folder, seconds)
+                    await trio.sleep(3.5)
+                    await shell.rename(folder, f"renamed-{folder}")
