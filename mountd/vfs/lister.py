@@ -24,17 +24,22 @@ if TYPE_CHECKING:
 
 
 async def settled(directory: Directory) -> None:
-    """Wait until neither the directory nor one above is being renamed.
+    """Wait until neither the directory nor one above is being renamed, as far as that can be for the current task."""
+    while (rename := _under_way(directory)) is not None:
+        await rename.wait()
 
-    Whoever holds the lock of a directory keeps the rename of one above from beginning, and does not wait for its end.
+
+def _under_way(directory: Directory) -> trio.Event | None:
+    """Return the end of a rename of the directory, or of one above, of which the current task might see a half.
+
+    While it holds the lock of a directory, a rename of one above waits for it, and it must not wait for that.
     """
     at: Directory | None = directory
     while at is not None:
         if at.moving is not None and not _holds(directory, at):
-            await at.moving.wait()
-            at = directory
-        else:
-            at = at.parent
+            return at.moving
+        at = at.parent
+    return None
 
 
 def _holds(directory: Directory, above: Directory) -> bool:
@@ -134,7 +139,7 @@ class Lister:
             listing.asked = None
         listing.arrived = trio.current_time()
         listing.lasted += listing.arrived - started
-        if directory.is_moving or listing.key != directory.key:
+        if _under_way(directory) is not None or listing.key != directory.key:
             return  # the page may show half of what was there
         for slot in listing.add(page, asked=started):
             own = directory.entries.get(listing.catalog.name(slot)) if directory.entries else None

@@ -342,13 +342,20 @@ class Renames:
 
     @contextlib.asynccontextmanager
     async def _still(self, directory: Directory) -> AsyncIterator[None]:
-        """Hold all that is known below the directory, so that no upload or change is under way while it moves."""
-        async with contextlib.AsyncExitStack() as stack:
-            # A linked file is met several times. Whoever holds a directory may be waiting for a file in it, so
-            # directories come first.
-            for node in sorted({directory, *directory.tree()}, key=lambda n: (isinstance(n, File), n.ino)):
-                await stack.enter_async_context(node.lock)
+        """Hold all that is known at and below the directory, so that no upload or change is under way while it moves.
+
+        None is held while another one is waited for: whoever has that may be waiting for any of the others. As the
+        directory is known to be moving, nobody begins anything meanwhile.
+        """
+        held: list[Node] = []
+        try:
+            while (busy := _hold(directory, held)) is not None:
+                _let_go(held)
+                async with busy.lock:
+                    pass
             yield
+        finally:
+            _let_go(held)
 
     async def _undo(self, copies: Iterable[ObjectInfo], goal: Key, intent: int) -> None:
         try:
@@ -372,3 +379,19 @@ class Renames:
                 await each(batches, lambda keys: self._store.delete_many({key: versions.get(key) for key in keys}))
             else:
                 await each(group, delete)
+
+
+def _hold(directory: Directory, held: list[Node]) -> Node | None:
+    """Take the locks of all nodes at and below a directory and add them to `held`; return one that is taken."""
+    for node in {directory, *directory.tree()}:  # a linked file is met several times
+        try:
+            node.lock.acquire_nowait()
+        except trio.WouldBlock:
+            return node
+        held.append(node)
+    return None
+
+
+def _let_go(held: list[Node]) -> None:
+    while held:
+        held.pop().lock.release()

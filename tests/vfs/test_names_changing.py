@@ -228,37 +228,46 @@ async def test_what_storing_attributes_has_merged_in_is_shown(mount):
 
 
 class DistantStore(MemoryStore):
-    """Every answer about a key takes a second."""
+    """Every answer about a key takes `delay` seconds."""
+
+    delay = 0
 
     async def stat(self, key):
-        await trio.sleep(1)
+        await trio.sleep(self.delay)
         return await super().stat(key)
 
     async def list_page(self, prefix, **how):
-        await trio.sleep(1)
+        await trio.sleep(self.delay)
         return await super().list_page(prefix, **how)
 
 
 CHANGES = {
-    "rename": lambda shell, folder: shell.rename(f"{folder}/e/a", f"{folder}/e/b"),
+    "file": lambda shell, folder: shell.rename(f"{folder}/e/a", f"{folder}/e/b"),
+    "directory": lambda shell, folder: shell.rename(f"{folder}/e/x", f"{folder}/e/y"),
     "rmdir": lambda shell, folder: shell.rmdir(f"{folder}/e/x"),
 }
 
 
+@pytest.mark.parametrize("freshness", [0.0, 0.3])
 @pytest.mark.parametrize("change", CHANGES)
-async def test_a_change_below_a_directory_that_is_about_to_be_renamed_goes_on(mount, jumping_clock, change):
+async def test_a_change_below_a_directory_that_is_about_to_be_renamed_goes_on(mount, jumping_clock, change, freshness):
     """The rename waits for it, so that it must not wait for the rename when it asks the store; whenever that begins."""
-    folders = [f"d{seconds}" for seconds in range(8)]
-    async with mount(DistantStore(), freshness=0.0) as shell:
-        for key in (f"{folder}/e/{name}" for folder in folders for name in ("a", "x/")):
-            await shell.put(key, b"")
+    store = DistantStore()
+    async with mount(store, freshness=freshness) as shell:
 
         async def carry_out(folder, seconds):
             await trio.sleep(seconds)
             with contextlib.suppress(NotFound):  # it was renamed before
                 await CHANGES[change](shell, folder)
 
-        for seconds, folder in enumerate(folders):
+        for seconds in range(8):
+            folder, store.delay = f"d{seconds}", 0
+            await shell.mkdir("x")  # which so has a smaller number than what it will be in
+            await shell.mkdir(folder)
+            await shell.mkdir(f"{folder}/e")
+            await shell.write(f"{folder}/e/a", b"")
+            await shell.rename("x", f"{folder}/e/x")
+            store.delay = 1
             with trio.fail_after(1000):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(carry_out, folder, seconds)
