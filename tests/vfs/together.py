@@ -54,7 +54,8 @@ class SlowStore:
 class KernelLocks:
     """What the kernel does not let programs do at the same time (Documentation/filesystems/directory-locking.rst).
 
-    All that an operation needs is taken at once, so that these locks have no order to be got wrong.
+    All that an operation needs is taken at once, so that these locks have no order to be got wrong. In a directory that
+    was removed meanwhile, the kernel asks for nothing.
     """
 
     def __init__(self):
@@ -69,6 +70,8 @@ class KernelLocks:
                 await self._changed.wait()
             self._held |= wanted
         try:
+            if any(isinstance(each, Directory) and each.unlinked for each in wanted):
+                raise NotFound("removed")
             yield
         finally:
             self._held -= wanted
