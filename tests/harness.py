@@ -143,6 +143,14 @@ class Host:
         return found
 
 
+def until(condition, seconds=60):
+    """Wait until something holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.05)
+
+
 @contextlib.contextmanager
 def frozen(pid):
     """Keep a process from running. It goes on for a moment after the signal: each of its threads is waited for."""

@@ -17,7 +17,7 @@ EPOCHS = 3
 def train(folder: Path) -> None:
     """Train for some epochs, from the last checkpoint in the folder on; save one after each."""
     model = torch.nn.Sequential(torch.nn.Linear(64, 4096), torch.nn.ReLU(), torch.nn.Linear(4096, 1))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0001)
     before = sorted(folder.glob("epoch-*.pt"))
     first = 0
     if before:

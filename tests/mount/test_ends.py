@@ -11,7 +11,7 @@ import pytest
 
 import mountd
 from mountd.errors import EXIT_PENDING, UserError
-from tests.harness import mounts_below
+from tests.harness import mounts_below, until
 from tests.kits import open_store
 from tests.proxy import any_request, proxied, unheard
 
@@ -115,13 +115,6 @@ def write_in_vain(path, outage):
     outage(True)
     with pytest.raises(OSError):
         os.close(file)
-
-
-def until(condition):
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 class TestUnmount:

@@ -5,6 +5,8 @@ import os
 
 import pytest
 
+from tests.harness import until
+
 MiB = 1024 * 1024
 SIZE = 300 * MiB
 MEMORY = 400 * MiB
@@ -52,7 +54,7 @@ def test_300_mib_of_another_client_are_read_with_a_small_cache(host, store, dige
     os.posix_fadvise(fd := os.open(mount / "large", os.O_RDONLY), 0, 0, os.POSIX_FADV_DONTNEED)
     os.close(fd)
     assert sha256(mount / "large") == digest
-    assert mount.status()["cache"]["bytes"] <= 64 * MiB
+    until(lambda: mount.status()["cache"]["bytes"] <= 64 * MiB)  # what came last is still making room
     assert mount.peak_memory() < MEMORY
 
 

@@ -11,18 +11,11 @@ import time
 
 import pytest
 
+from tests.harness import until
 from tests.mount.damage import drop, reach_the_daemon
 
 MiB = 1024 * 1024
 DISK = 24 * MiB
-
-
-def until(true):
-    """Wait for something that is to come."""
-    end = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 class TestFullDisk:

@@ -8,10 +8,10 @@ import pty
 import socket
 import subprocess
 import threading
-import time
 
 import pytest
 
+from tests.harness import until
 from tests.proxy import proxied
 
 FILES = 40
@@ -29,14 +29,6 @@ class Held:
     def _wait(self, request, forward):
         assert self._released.wait(150)
         return forward()
-
-
-def until(condition, seconds=60):
-    """Wait until something holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.05)
 
 
 class Terminal:

@@ -4,10 +4,10 @@ import contextlib
 import errno
 import os
 import sqlite3
-import time
 
 import pytest
 
+from tests.harness import until
 from tests.proxy import answered, any_request, delayed, proxied, s3_error
 
 MiB = 1 << 20
@@ -17,14 +17,6 @@ MiB = 1 << 20
 def mounted(host, s3_store):
     """A bucket mounted in write-back mode."""
     return host.mount(s3_store, "--write-back")
-
-
-def until(condition, seconds=30):
-    """Wait until something holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.05)
 
 
 def pending(mount):
