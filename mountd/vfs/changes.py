@@ -76,20 +76,25 @@ class Changes:
         async with self.working_in(directory):
             existing = await self._namespace.lookup(directory, name)
             if existing is None:
-                info = None
-                if flags & os.O_EXCL and self._asks_first:
-                    info = await self._put_new(directory, name, b"")
-                node = self._namespace.nodes.file(directory, name, info)
-                self._own(node, directory, mode=mode, uid=uid, gid=gid)
-                self._appeared(directory, name, node)
-                handle = self._files.attach(node, flags)
-                if info is None:
-                    self._files.created(node)
-                else:
-                    self._keeper.note(node)
-                await self._keeper.attributes.journaled()
-                return node, handle
+                return await self._create(directory, name, mode=mode, flags=flags, uid=uid, gid=gid)
         return await self._open_existing(existing, flags)
+
+    async def _create(
+        self, directory: Directory, name: bytes, *, mode: int, flags: int, uid: int, gid: int
+    ) -> tuple[File, int]:
+        info = None
+        if flags & os.O_EXCL and self._asks_first:
+            info = await self._put_new(directory, name, b"")
+        node = self._namespace.nodes.file(directory, name, info)
+        self._own(node, directory, mode=mode, uid=uid, gid=gid)
+        self._appeared(directory, name, node)
+        handle = self._files.attach(node, flags)
+        if info is None:
+            self._files.created(node)
+        else:
+            self._keeper.note(node)
+        await self._keeper.attributes.journaled()
+        return node, handle
 
     async def make(
         self,

@@ -127,10 +127,10 @@ class Files:
         """
         if not (await self._fetched(node, flags) or await self._namespace.current(node)):
             raise Stale(f"{node.key}: replaced or removed by somebody else")
-        if flags & (os.O_ACCMODE | os.O_TRUNC):
-            await find_names(node, self._namespace)
         if flags & os.O_TRUNC:
             await self.truncate(node, 0, opened=True)
+        elif flags & os.O_ACCMODE:
+            await find_names(node, self._namespace)
         return self.attach(node, flags)
 
     async def _fetched(self, node: File, flags: int) -> bool:

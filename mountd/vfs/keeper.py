@@ -136,14 +136,18 @@ class Keeper:
         if not (node.others or "links" in record) or record.get("version", info.version) != info.version:
             return
         links = record.get("links", {"id": node.link_id, "names": []})
-        group = self._groups.get(links["id"])
-        if not node.link_id and links["id"] and (group is None or group.unlinked):
+        if not node.link_id and links["id"] and self._group(links["id"]) is None:
             node.link_id = links["id"]
             self._groups[node.link_id] = node
         if node.link_id == links["id"]:
             known = [o for o in node.others if o.directory is not None]
             unknown = set(links["names"]) - {node.key, *(o.key for o in known)}
             node.others = known + [OtherName(None, b"", Key(key), None) for key in sorted(unknown)]
+
+    def _group(self, link_id: str) -> File | None:
+        """Return the file that some names are known to lead to."""
+        group = self._groups.get(link_id)
+        return None if group is None or group.unlinked else group
 
     def _set_times(self, node: Node, record: Record) -> None:
         known = node.attributes
@@ -162,8 +166,8 @@ class Keeper:
         record = self._file_record(directory, name)
         links = _links(record, info)
         if links:
-            group = self._groups.get(links["id"])
-            if group is not None and not group.unlinked:
+            group = self._group(links["id"])
+            if group is not None:
                 group.add_name(directory, name, info)
                 return group
         node = self._nodes.file(directory, name, info, ino)

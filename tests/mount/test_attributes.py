@@ -11,6 +11,8 @@ import time
 
 import pytest
 
+from tests.harness import until
+
 SIDECAR = ".mountd-attributes.json"
 
 
@@ -331,10 +333,7 @@ def test_virtual_attributes_tell_about_a_file(mount, store):
         file.read(10)
         assert tell("big", "state") in ("partial", "cached")
         file.read()
-    end = time.monotonic() + 30
-    while tell("big", "state") != "cached":  # what was read last is still being written
-        assert time.monotonic() < end
-
+    until(lambda: tell("big", "state") == "cached")  # what was read last is still being written
     assert tell("big", "uri") == f"{store.root}/big"
     assert tell("big", "etag") == tell("big", "version") != ""
     with open(mount / "big", "r+b") as file:

@@ -132,8 +132,10 @@ class Shell:
         await self.fs.renames.rename(await self.walk(source), await self.walk(target), flags=flags)
 
     async def listdir(self, path=""):
-        node = await self.node(path) if path else self.fs.nodes.root
-        handle = self.fs.directories.open(node)
+        return await self.names(await self.node(path) if path else self.fs.nodes.root)
+
+    async def names(self, directory):
+        handle = self.fs.directories.open(directory)
         names, position = [], 2
         while found := await self.readdir(handle, position):
             names += [name.decode() for name, _, _ in found]

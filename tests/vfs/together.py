@@ -184,7 +184,7 @@ class Program:
                 await self._fs.changes.link(node, *place)
 
     async def list(self):
-        await _entries(self._shell, await self._node(Directory))
+        await self._shell.names(await self._node(Directory))
 
     async def read(self):
         handle = await self._fs.files.open(await self._node(File), os.O_RDONLY)
@@ -215,24 +215,14 @@ def _is_below(directory, node):
     return False
 
 
-async def _entries(shell, directory):
-    handle, at, names = shell.fs.directories.open(directory), 2, []
-    while found := await shell.readdir(handle, at):
-        names += [name for name, _, _ in found]
-        at = found[-1][2]
-    shell.fs.directories.release(handle)
-    return names
-
-
-async def tree(shell, directory=None):
+async def tree(shell, top=""):
     """Return {path: bytes, or `None` of a directory} of all that a mount shows."""
-    directory, found = directory or shell.fs.nodes.root, {}
-    for name in await _entries(shell, directory):
-        node = await shell.fs.namespace.existing(directory, name)
-        path = directory.path_of(name).decode()
-        found[path] = await shell.read(path) if isinstance(node, File) else None
-        if isinstance(node, Directory):
-            found |= await tree(shell, node)
+    found = {}
+    for name in await shell.listdir(top):
+        path = f"{top}/{name}".lstrip("/")
+        is_file = isinstance(await shell.node(path), File)
+        found[path] = await shell.read(path) if is_file else None
+        found |= {} if is_file else await tree(shell, path)
     return found
 
 
