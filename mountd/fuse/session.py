@@ -44,7 +44,7 @@ async def serve(
         pyfuse3.init(Operations(fs, watch), str(mount_point), _options(settings, name))
     except RuntimeError as exc:
         raise Unavailable(f"the kernel refused to mount at {mount_point}: {exc}") from exc
-    fs.bounds.ask_kernel = pyfuse3.invalidate_entry
+    fs.kernel.drop = pyfuse3.invalidate_entry
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_tune, mount_point)
@@ -52,7 +52,7 @@ async def serve(
             await pyfuse3.main(max_tasks=MAX_TASKS)
             nursery.cancel_scope.cancel()
     finally:
-        fs.bounds.ask_kernel = None
+        fs.kernel.drop = None
         pyfuse3.close(unmount=True)
 
 

@@ -8,7 +8,6 @@ can go.
 
 from __future__ import annotations
 
-import contextlib
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -18,8 +17,9 @@ from mountd.vfs.catalog import NEVER, Catalog
 from mountd.vfs.nodes import Directory, File
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
+    from mountd.vfs.kernel import Kernel
     from mountd.vfs.nodes import Ino
     from mountd.vfs.table import NodeTable
 
@@ -36,15 +36,12 @@ class Bounds:
     Args:
         names, nodes_kept: how many of each are allowed.
         forget: tells the file system that the kernel gives back references to a node.
-
-    Attributes:
-        ask_kernel: has it forget a name in a directory; called in a thread, because the kernel may have to wait for an
-            answer of ours first. Raises OSError. `None` while there is no kernel.
     """
 
     def __init__(
         self,
         nodes: NodeTable,
+        kernel: Kernel,
         *,
         names: int,
         nodes_kept: int,
@@ -52,11 +49,11 @@ class Bounds:
         forget: Callable[[int, int], None],
     ) -> None:
         self._nodes = nodes
+        self._kernel = kernel
         self._names = names
         self._nodes_kept = nodes_kept
         self._freshness = freshness
         self._forget = forget
-        self.ask_kernel: Callable[[Ino, bytes], None] | None = None
 
     def count(self) -> int:
         """Return how many names are kept."""
@@ -66,9 +63,7 @@ class Bounds:
         """Look now and then, until cancelled."""
         while True:
             await trio.sleep(INTERVAL)
-            known = [*islice(self.trim(), BATCH)]
-            if known and self.ask_kernel is not None:
-                await trio.to_thread.run_sync(_ask, self.ask_kernel, known, abandon_on_cancel=True)
+            await self._kernel.forget([*islice(self.trim(), BATCH)])
 
     def trim(self) -> Iterator[tuple[Ino, bytes]]:
         """Let go of what is too much, and yield what the kernel has to forget first: directory and name."""
@@ -131,12 +126,6 @@ class Bounds:
         for slot in self._nodes.numbers.known_in(directory):
             if not directory.catalog.is_folder(slot):
                 yield directory.catalog.name(slot)
-
-
-def _ask(forget: Callable[[Ino, bytes], None], known: Sequence[tuple[Ino, bytes]]) -> None:
-    for directory, name in known:
-        with contextlib.suppress(OSError):  # it has forgotten that by itself
-            forget(directory, name)
 
 
 def _last_listed(directory: Directory) -> float:

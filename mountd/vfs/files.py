@@ -26,18 +26,19 @@ from mountd.errors import (
     Unavailable,
     VersionChanged,
 )
-from mountd.objects.interface import ABSENT, Buffer, Key, MiB, ObjectStore, Version
+from mountd.objects.interface import ABSENT, Buffer, Key, MiB, ObjectInfo, ObjectStore, Version
 from mountd.vfs.links import find_names
 from mountd.vfs.neighbours import Neighbours
 from mountd.writeback.drain import conflict_key
 from mountd.writeback.pending import is_local
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from mountd.data.cache import Cache
     from mountd.data.content import Content
     from mountd.data.fetch import Fetcher
+    from mountd.vfs.kernel import Kernel
     from mountd.vfs.namespace import Namespace
     from mountd.vfs.nodes import Directory, File, OtherName
     from mountd.writeback.deferral import Deferral
@@ -85,6 +86,7 @@ class Files:
         self,
         store: ObjectStore,
         namespace: Namespace,
+        kernel: Kernel,
         *,
         nursery: trio.Nursery,
         cache: Cache,
@@ -100,6 +102,7 @@ class Files:
         self._objects = store
         self._native = native
         self._namespace = namespace
+        self._kernel = kernel
         self._cache = cache
         self.fetcher = fetcher
         self._uploader = uploader
@@ -108,6 +111,7 @@ class Files:
         self._writing: set[int] = set()
         self._last_handle = 0
         self._errors: dict[File, str | None] = {}
+        self._misjudged: set[File] = set()  # the kernel has another idea of their length
         self._neighbours = Neighbours(namespace, fetcher, cache, nursery=nursery, content=self.content)
         # One buffer serves all reads: it is filled and handed to the kernel without an await in between. In one huge
         # page the kernel finds its memory at once, and not page by page.
@@ -206,16 +210,28 @@ class Files:
         return len(data)
 
     async def truncate(self, node: File, size: int, *, opened: bool) -> None:
-        """Set a file's length. Without an open handle that will be closed later, the store has it on return."""
+        """Set a file's length. Without an open handle that will be closed later, the store has it on return.
+
+        Raises Stale when the name leads elsewhere by now, and why the store has not taken it; then it is kept as what
+        `flush` could not store, and the kernel, which goes on with the length from before, gets to know the file anew.
+        """
         self._require_size(size)
+        if node.displaced and not opened:
+            raise Stale(f"{node.key}: replaced or removed by somebody else")
         await find_names(node, self._namespace)
         content = self.content(node)
         if content.size != size:
             await content.truncate(size)
             self._modified(node)
         if not opened and not node.opens:
-            await self.flush(node)
-            self._rest(node)
+            try:
+                await self.flush(node)
+            except BaseException:  # the request's deadline is one
+                self._misjudged.add(node)
+                raise
+            finally:
+                if not node.opens:
+                    self._rest(node)
 
     def _require_size(self, size: int) -> None:
         """Raise FileTooLarge now rather than at `close()`."""
@@ -279,28 +295,29 @@ class Files:
         if info is None or not is_local(info.version) or node.unlinked:
             return
         if self._deferral is not None and not self._deferral.deferred:
-            await self._deferral.drainer.barrier(keys=[node.key])
+            await self._deferral.drainer.barrier(keys=[node.key, *(other.key for other in node.others)])
             final = self._deferral.backlog.final(info.version)
             if final is None or final.info.key != info.key:
                 raise Stale(f"{node.key}: replaced by somebody else before it could be stored")
 
     async def _keep_here(self, node: File, cause: MountdError) -> None:
-        """Have the journal keep a file that could not be stored, and send it when that is possible."""
+        """Have the journal keep a file that could not be stored, and send it, under all its names, when possible."""
         self._errors[node] = str(cause)
         if self._deferral is None or isinstance(cause, Corrupt):
             return
-        backlog = self._deferral.backlog
         try:
-            info = await self._deferral.spooler.upload(
+            node.info = await self._deferral.spooler.upload(
                 self.content(node), node.key, expect=node.info.version if node.info else ABSENT
             )
+            for other in list(node.others):
+                await self._spread(node, other, self._deferral.store.copy_later)
         except MountdError as exc:
             self._failed(f"{node.key}: not kept in the journal either, only as long as this daemon runs: {exc}")
             return
-        node.info = info
-        kept = backlog.pending.made(info.key, info.version)
-        if kept is not None:
-            kept.error, kept.doubtful = cause, isinstance(cause, Unavailable)
+        for info in (node.info, *(other.info for other in node.others)):
+            kept = self._deferral.backlog.pending.made(info.key, info.version) if info is not None else None
+            if kept is not None:
+                kept.error, kept.doubtful = cause, isinstance(cause, Unavailable)
         self.stored(node)
 
     async def keep_all(self, patience: float) -> None:
@@ -329,11 +346,11 @@ class Files:
         content = self.content(node)
         node.info = await self._uploader.upload(content, key, expect=expect)
         for other in list(node.others):
-            await self._spread(node, other)
+            await self._spread(node, other, self._objects.copy)
         self.stored(node)
         await self._namespace.keeper.stored(node)
 
-    async def _spread(self, node: File, other: OtherName) -> None:
+    async def _spread(self, node: File, other: OtherName, copy: Callable[..., Awaitable[ObjectInfo]]) -> None:
         """Bring what was stored under a file's first name under another one, where nobody else has replaced that."""
         if node.info is None or other.info is None or other.directory is None:
             return
@@ -341,7 +358,7 @@ class Files:
             if self._native:  # the folder has done it
                 other.info = replace(node.info, key=other.key)
             else:
-                other.info = await self._objects.copy(node.info, other.key, expect=other.info.version)
+                other.info = await copy(node.info, other.key, expect=other.info.version)
         except VersionChanged:
             self._failed(f"{other.key}: replaced by somebody else, no longer linked to {node.key}")
             node.remove_name(other.directory, other.name)
@@ -401,8 +418,13 @@ class Files:
         node.unlinked = node.displaced = True
         if node.parent is not None:
             self._namespace.expire(node.parent, node.name)
+            self._kernel.forget_soon([(node.parent, node.name)])
 
     def _rest(self, node: File) -> None:
+        if node in self._misjudged:
+            self._misjudged.discard(node)
+            self._namespace.nodes.renumber(node)
+            self._kernel.forget_soon(node.places())
         if node.content is None:
             return
         self.fetcher.release(node.content)

@@ -28,6 +28,7 @@ from mountd.vfs.changes import Changes
 from mountd.vfs.explained import explained
 from mountd.vfs.files import Files, Pending
 from mountd.vfs.keeper import Keeper
+from mountd.vfs.kernel import Kernel
 from mountd.vfs.metadata import Metadata
 from mountd.vfs.names import child_key
 from mountd.vfs.namespace import Namespace
@@ -113,8 +114,10 @@ class FileSystem:
                 umask=settings.umask,
             )
         )
+        self.kernel = Kernel()
         self.bounds = Bounds(
             self.nodes,
+            self.kernel,
             names=settings.name_limit,
             nodes_kept=settings.node_limit,
             freshness=settings.freshness,
@@ -137,6 +140,7 @@ class FileSystem:
         self.files = Files(
             store,
             self.namespace,
+            self.kernel,
             nursery=nursery,
             cache=cache,
             # A window of more than a part of the cache would push out what it has just brought.
@@ -177,10 +181,15 @@ class FileSystem:
         return self._deferral.backlog if self._deferral is not None else None
 
     def node(self, ino: int) -> Node:
-        """Return a node by number, made to be kept. Raises Stale when it is not known (any more)."""
+        """Return a node by number, made to be kept. Raises Stale when it is not known (any more).
+
+        So it does for a file that nobody has open when its name, which led here as the kernel knows, leads elsewhere.
+        """
         node = self.nodes.get(Ino(ino))
         if node is None:
             node = self.namespace.adopt(*self._place(ino))
+        elif node.displaced and not node.opens:
+            raise Stale(f"{node.name!r} was replaced or removed by somebody else")
         return node
 
     def glimpse(self, ino: int) -> Node:

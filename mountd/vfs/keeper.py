@@ -147,7 +147,9 @@ class Keeper:
     def _group(self, link_id: str) -> File | None:
         """Return the file that some names are known to lead to."""
         group = self._groups.get(link_id)
-        return None if group is None or group.unlinked else group
+        if group is None or group.unlinked or self._nodes.get(group.ino) is not group:  # forgotten, and still in memory
+            return None
+        return group
 
     def _set_times(self, node: Node, record: Record) -> None:
         known = node.attributes

@@ -93,6 +93,7 @@ async def open_filesystem(
             nursery.start_soon(fs.attributes.run)
             nursery.start_soon(fs.keeper.run)
             nursery.start_soon(fs.bounds.run)
+            nursery.start_soon(fs.kernel.run)
             await fs.keeper.load(fs.nodes.root)
             try:
                 yield fs

@@ -77,6 +77,19 @@ class NodeTable:
         self._nodes[node.ino] = node
         return node
 
+    def renumber(self, node: File) -> None:
+        """Have the kernel meet a file that nobody has open as another one, at the next use of its name.
+
+        It goes by what it believes of a file's length, whatever it is told later.
+        """
+        if node.unlinked or node.parent is None:
+            return
+        before = self.make_file(node.ino, node.parent, node.name, node.info)
+        before.lookups, before.unlinked, before.displaced = node.lookups, True, True
+        self._nodes[before.ino] = before
+        node.ino, node.lookups = Ino(self.numbers.single()), 0
+        self._nodes[node.ino] = node
+
     def told(self, node: Node) -> None:
         """The kernel has just been told of a node, or of a name that was made one only to be looked at."""
         if node.listed_at is None:

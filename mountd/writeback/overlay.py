@@ -185,6 +185,12 @@ class Overlay:
             await self._through(source.key, target)
             expect = self._backlog.real_version(target, expect)
             return await self._inner.copy(self._backlog.real(source), target, expect=expect, match=match)
+        return await self.copy_later(source, target, expect=expect, match=match)
+
+    async def copy_later(
+        self, source: ObjectInfo, target: Key, *, expect: Version | None = None, match: bool = True
+    ) -> ObjectInfo:
+        """Like `copy`, with nothing asked of the store now, whatever the mode. Raises VersionChanged, NoSpace."""
         return await self._later(*await self._copied(source, target, expect, match=match))
 
     async def _copied(

@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from tests.harness import until
+
 MiB = 1024 * 1024
 
 
@@ -187,3 +189,39 @@ def test_a_write_over_a_foreign_change_keeps_both(make_host, store, freshness):
     (conflict,) = [key for key in store.keys() if key.startswith("a.conflict-")]
     assert store.get(conflict) == b"ours"
     assert (mount / "a").read_bytes() == b"theirs"
+
+
+CALLS = {
+    "truncate": lambda path: os.truncate(path, 3),
+    "chmod": lambda path: path.chmod(0o600),
+    "utime": lambda path: os.utime(path, (5, 5)),
+    "setxattr": lambda path: os.setxattr(path, "user.a", b"b"),
+    "link": lambda path: os.link(path, f"{path}.link"),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("opened", [False, True])
+def test_after_a_conflict_calls_by_name_are_about_theirs(host, s3_store, call, opened):
+    """Though the kernel was told to keep the name of ours for ten minutes, and whether ours is still open or not."""
+    mount = host.mount(s3_store, "--freshness", "600")
+    path = mount / "a"
+    path.write_bytes(b"base")
+    with open(path, "r+b", buffering=0) as file:
+        file.write(b"ours")
+        reader = open(path, "rb") if opened else None
+        s3_store.put("a", b"theirs")
+        with pytest.raises(OSError, match="Stale"):
+            file.close()
+    until(lambda: path.stat().st_size == len(b"theirs"))
+    CALLS[call](path)
+    seen = path.stat()
+    assert path.read_bytes() == (b"the" if call == "truncate" else b"theirs")
+    assert s3_store.get("a") == path.read_bytes()
+    assert (oct(seen.st_mode)[-3:] == "600") == (call == "chmod")
+    assert (seen.st_mtime == 5) == (call == "utime")
+    assert ("user.a" in os.listxattr(path)) == (call == "setxattr")
+    assert seen.st_nlink == (2 if call == "link" else 1)
+    if reader is not None:
+        assert reader.read() == b"ours"
+        reader.close()

@@ -240,3 +240,18 @@ async def test_bodies_under_way_are_counted():
         for i in range(20):
             nursery.start_soon(limited.read_range, Key(f"{i}"), 0, 1)
     assert Slow.most == 3
+
+
+async def test_a_linked_file_that_was_forgotten_is_met_as_another_one(mount):
+    """However long something goes on holding what it was: it has no number any more that the kernel could ask for."""
+    async with mount() as shell:
+        await shell.write("a", b"1")
+        held = await shell.node("a")
+        await shell.fs.changes.link(held, shell.fs.nodes.root, b"b")
+        shell.fs.nodes.told(held)
+        shell.fs.forget(held.ino, 1)
+        for name in ("a", "b"):
+            found = await shell.node(name)
+            assert shell.fs.nodes.get(found.ino) is found
+        assert held is not found
+        assert {name for _, name in found.places()} == {b"a", b"b"}
