@@ -13,7 +13,7 @@ import time
 from collections import Counter
 
 from tests.objects.services import WORDS
-from tests.proxy import Broken, answered, changed, lost, proxied
+from tests.proxy import Broken, answered, changed, delayed, lost, proxied
 from tests.tcp_proxy import tcp_proxied
 
 # Servers that do not compare a body with the checksum that comes with it, as the real service does: there, a body that
@@ -105,6 +105,10 @@ class Chaos:
     def lose(self, matches):
         """Have the next request of a kind carried out, and its answer lost; return the rule, see `tests.proxy`."""
         return self._http.on(matches, lost, times=1)
+
+    def delay(self, matches, seconds):
+        """Have the next request of a kind arrive late, whether somebody waits for it or not; return the rule."""
+        return self._http.on(matches, delayed(seconds), times=1)
 
     def _network(self, kind, length, **how):
         with self.network(kind, **how) as fault:

@@ -4,7 +4,8 @@ Waits grow exponentially with full jitter (Brooker, "Exponential
 Backoff And Jitter", AWS Architecture Blog, 2015), so that many clients do not come back at the same moment.
 
 A request that changes something and whose answer was lost may have been carried out. Its repeat then meets its own
-work, and the precondition fails: what the store holds is compared with what was sent before that is believed.
+work, and the precondition fails: what the store holds is compared with what was sent before that is believed. It may
+also be carried out later; see `late`.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import trio
 
 from mountd.errors import Busy, MountdError, NotFound, StoreFailure, Unavailable, VersionChanged
 from mountd.objects.interface import ABSENT, Buffer, Key, ListPage, MiB, ObjectInfo, Version
-from mountd.objects.layer import Layer
+from mountd.objects.late import Late
+from mountd.objects.layer import Layer, LayerUpload
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
-    from mountd.objects.interface import ObjectStore
+    from mountd.objects.interface import ObjectStore, Upload
 
 T = TypeVar("T")
 
@@ -41,6 +43,7 @@ class RetryingStore(Layer):
         super().__init__(inner)
         self._budget = budget
         self._report = report
+        self._late = Late()
 
     async def _request(self, name: str, send: Callable[[], Awaitable[T]]) -> T:
         return await self._repeat(name, send, settle=None)
@@ -56,8 +59,9 @@ class RetryingStore(Layer):
         return page
 
     async def put(self, key: Key, data: Buffer, *, expect: Version | None = None) -> ObjectInfo:
-        return await self._repeat(
+        return await self.change(
             "put",
+            [key],
             lambda: self._inner.put(key, data, expect=expect),
             settle=None if expect is None else lambda: self._put_before(key, data, expect),
         )
@@ -65,25 +69,65 @@ class RetryingStore(Layer):
     async def copy(
         self, source: ObjectInfo, target: Key, *, expect: Version | None = None, match: bool = True
     ) -> ObjectInfo:
-        return await self._repeat(
+        return await self.change(
             "copy",
+            [target],
             lambda: self._inner.copy(source, target, expect=expect, match=match),
             settle=None if expect is None else lambda: self._copied_before(source, target),
         )
 
     async def delete(self, key: Key, *, expect: Version | None = None) -> None:
-        await self._repeat(
+        await self.change(
             "delete",
+            [key],
             lambda: self._inner.delete(key, expect=expect),
             settle=None if expect is None else lambda: self._deleted_before(key),
         )
 
+    async def delete_many(self, versions: Mapping[Key, Version | None]) -> None:
+        await self.change("delete_many", versions, lambda: self._inner.delete_many(versions))
+
     async def rename(self, source: ObjectInfo, target: Key, *, expect: Version | None = None) -> ObjectInfo:
-        return await self._repeat(
+        return await self.change(
             "rename",
+            [source.key, target],
             lambda: self._inner.rename(source, target, expect=expect),
             settle=lambda: self._renamed_before(source, target),
         )
+
+    async def open_upload(self, key: Key, *, replaces: Version | None = None) -> Upload:
+        inner = await self._request("open_upload", lambda: self._inner.open_upload(key, replaces=replaces))
+        return _RetriedUpload(inner, self, key)
+
+    async def change(
+        self,
+        name: str,
+        keys: Collection[Key],
+        send: Callable[[], Awaitable[T]],
+        *,
+        settle: Callable[[], Awaitable[T]] | None = None,
+    ) -> T:
+        """Send what changes these keys, once no earlier request can come in between; see `_repeat`."""
+
+        async def noted() -> T:
+            with self._late.sent(keys):
+                return await send()
+
+        for key in keys if self._late else ():
+            if self._late.is_silent(key):
+                await self._hear_of(key)
+            await self._late.over(key)
+        return await self._repeat(name, noted, settle=settle)
+
+    async def _hear_of(self, key: Key) -> None:
+        """Have the service answer. Raises Unavailable, Busy."""
+        try:
+            await self.stat(key)
+        except (Unavailable, Busy):
+            raise
+        except MountdError:
+            pass  # it is there
+        self._late.heard([key])
 
     async def _repeat(
         self, name: str, send: Callable[[], Awaitable[T]], *, settle: Callable[[], Awaitable[T]] | None
@@ -154,6 +198,18 @@ class RetryingStore(Layer):
         except NotFound:
             return
         raise VersionChanged(f"{key} was changed by somebody else")
+
+
+class _RetriedUpload(LayerUpload):
+    """An upload that makes an object of a known key."""
+
+    def __init__(self, inner: Upload, layer: RetryingStore, key: Key) -> None:
+        super().__init__(inner, layer)
+        self._change = layer.change
+        self._key = key
+
+    async def complete(self, numbers: Sequence[int], *, expect: Version | None = None) -> ObjectInfo:
+        return await self._change("complete", [self._key], lambda: self._inner.complete(numbers, expect=expect))
 
 
 def _asked(error: MountdError) -> float:

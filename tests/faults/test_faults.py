@@ -60,6 +60,36 @@ def test_a_lost_answer_to_the_last_request_of_an_edit_is_no_conflict(request, fo
         assert [key for key in store.keys() if not key.startswith(".mountd-")] == ["a"]
 
 
+@pytest.mark.parametrize("kind", ["s3", "gcs", "azure"])
+@pytest.mark.parametrize("last", ["rename", "remove", "write", "remove and write"])
+def test_a_request_that_was_given_up_undoes_nothing_when_it_arrives(request, folder, host, kind, last):
+    """A file is written, which succeeds at the second attempt; the first one comes after what is done next. [late]"""
+    with open_store(kind, folder, request.getfixturevalue) as store, faulty(store, seed=SEED) as chaos:
+        host.configure(**SETTINGS)
+        mount = host.mount(store)
+        if last == "write":  # brings back the version that the late request is to replace
+            (mount / "a").write_bytes(b"0")
+        rule = chaos.delay(lambda request: writes(request, "a"), 2.5)
+        (mount / "a").write_bytes(b"1")
+        if last == "rename":
+            os.rename(mount / "a", mount / "b")
+        if last.startswith("remove"):
+            os.unlink(mount / "a")
+        if last.endswith("write"):
+            (mount / "a").write_bytes(b"0")
+        time.sleep(2)
+        assert rule.seen == 1
+        mount.unmount()
+        found = {key: store.get(key) for key in store.keys() if not key.startswith(".mountd-")}
+        assert found == {"rename": {"b": b"1"}, "remove": {}}.get(last, {"a": b"0"})
+
+
+def writes(request, key):
+    """Tell whether a request makes an object of some bytes."""
+    named = request.path.endswith(f"/{key}") or f'"name": "{key}"'.encode() in request.body
+    return request.method in ("PUT", "POST") and named and len(request.body) > 0
+
+
 def completes(request):
     """Tell whether a request is the one that makes an object out of its parts."""
     last = ("uploadId=", "/compose", "comp=blocklist")
