@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 from mountd.daemon import users
@@ -13,6 +14,9 @@ from mountd.errors import EXIT_BUSY, EXIT_FAILURE, EXIT_NO_FUSE, Busy, StoreFail
 DEVICE = Path("/dev/fuse")
 # An answer within this many seconds, or the kernel is stuck and nobody should wait for it.
 UNMOUNT_TIMEOUT = 20.0
+# For so many seconds a mount is tried again that is in use by nobody who can be found: a process that is ending has
+# files open that /proc shows no longer, and whoever reads /proc holds what it looks at for a moment.
+PASSING, PAUSE = 1.0, 0.05
 
 
 def require_fuse() -> None:
@@ -69,7 +73,19 @@ def clear_dead(path: Path) -> bool:
 
 
 def detach(path: Path, *, lazy: bool = False) -> None:
-    """Unmount. `lazy`: at once, also when files in it are open. Raises Busy when they are, StoreFailure.
+    """Unmount. `lazy`: at once, also when files in it are open. Raises Busy when they are, StoreFailure."""
+    end = time.monotonic() + PASSING
+    while not _unmounted(path, lazy=lazy):
+        found = users.named(users.users_of(path))
+        if found:
+            raise Busy(f"{path} is in use by {found}")
+        if time.monotonic() >= end:
+            raise Busy(f"{path} is in use: a program has a file open or works in it (to see which: fuser -vm {path})")
+        time.sleep(PAUSE)
+
+
+def _unmounted(path: Path, *, lazy: bool) -> bool:
+    """Unmount, or tell that the kernel calls it busy. Raises StoreFailure.
 
     The helper of umount(8), which waits for pending writes, is left out: it would come here again.
     """
@@ -82,9 +98,7 @@ def detach(path: Path, *, lazy: bool = False) -> None:
     except (OSError, subprocess.TimeoutExpired) as exc:
         raise StoreFailure(f"cannot unmount {path}: {exc}") from exc
     if done.returncode == 0:
-        return
+        return True
     if "busy" in done.stderr.lower():
-        found = users.named(users.users_of(path))
-        who = f"by {found}" if found else f"a program has a file open or works in it (to see which: fuser -vm {path})"
-        raise Busy(f"{path} is in use: {who}")
+        return False
     raise StoreFailure(f"cannot unmount {path}: {' '.join(done.stderr.split())}")

@@ -5,8 +5,10 @@ import json
 import mmap
 import os
 import signal
+import socket
 import stat
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -150,6 +152,25 @@ def test_unmount_refuses_while_the_mount_is_in_use(mount):
     mount.unmount()
     assert not mount.path.is_mount()
     assert mount.host.status() == []
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_unmount_outlasts_what_is_over_in_a_moment(mount, passes):
+    """A file that nobody is seen to have open, as that of a process that is ending, is closed soon, or it is in use."""
+    (mount / "a").write_text("1")
+    here, there = socket.socketpair()
+    with here, there:
+        with open(mount / "a") as file:
+            socket.send_fds(here, [b"."], [file.fileno()])
+        closing = threading.Timer(0.3, there.close)  # until then only the socket has it
+        if passes:
+            closing.start()
+        done = mount.unmount(check=False)
+        assert (done.returncode, "in use" in done.stderr) == ((0, False) if passes else (6, True))
+        assert mount.path.is_mount() == (not passes)
+        closing.cancel()
+    if not passes:
+        mount.unmount()
 
 
 def test_unmount_can_be_told_the_mount_point(mount):
