@@ -9,7 +9,7 @@ from mountd import units
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mountd.vfs.files import Pending
+    from mountd.vfs.storing import Pending
 
 
 def fate(pending: Pending) -> str:

@@ -168,7 +168,7 @@ class Service:
                     await self._gone.wait()
                     self._say_stopping()
                     await self._drain()
-                    await self._fs.files.keep_all(KEEPING)
+                    await self._fs.storing.keep_all(KEEPING)
                     self._say_last_words()
                 nursery.cancel_scope.cancel()
             answers.cancel_scope.deadline = trio.current_time() + LAST_WORDS

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from mountd.objects.native import NativeFolder
     from mountd.vfs.files import Files
     from mountd.vfs.namespace import Namespace
+    from mountd.vfs.storing import Storing
 
 # A change that loses against another client looks at the new state and tries again, but not for ever.
 ATTEMPTS = 5
@@ -53,6 +54,7 @@ class Changes:
         store: ObjectStore,
         namespace: Namespace,
         files: Files,
+        storing: Storing,
         *,
         native: NativeFolder | None = None,
         asks_first: bool = True,
@@ -63,6 +65,7 @@ class Changes:
         self._namespace = namespace
         self._keeper = namespace.keeper
         self._files = files
+        self._storing = storing
 
     async def create(
         self, directory: Directory, name: bytes, *, mode: int, flags: int, uid: int, gid: int
@@ -90,7 +93,7 @@ class Changes:
         self._appeared(directory, name, node)
         handle = self._files.attach(node, flags)
         if info is None:
-            self._files.created(node)
+            self._storing.created(node)
         else:
             self._keeper.note(node)
         await self._keeper.attributes.journaled()
@@ -131,7 +134,7 @@ class Changes:
         self.require_possible(directory, name)
         self._keeper.attributes.require()
         await find_names(node, self._namespace)
-        await self._files.flush(node)
+        await self._storing.flush(node)
         async with self.working_in(directory):
             if await self._namespace.lookup(directory, name) is not None:
                 raise AlreadyExists(f"{name!r} exists")
@@ -255,7 +258,7 @@ class Changes:
         if not isinstance(node, File):
             raise IsADirectory(f"{name!r} is a directory")
         async with node.lock:
-            await self._files.recognize(node)
+            await self._storing.recognize(node)
             info = node.info_at(directory, name)
             if info is not None:
                 self.require_deleting(name)

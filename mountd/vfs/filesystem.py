@@ -26,7 +26,7 @@ from mountd.vfs.attributes import AttributeStore
 from mountd.vfs.bounds import Bounds
 from mountd.vfs.changes import Changes
 from mountd.vfs.explained import explained
-from mountd.vfs.files import Files, Pending
+from mountd.vfs.files import Files
 from mountd.vfs.keeper import Keeper
 from mountd.vfs.kernel import Kernel
 from mountd.vfs.metadata import Metadata
@@ -36,6 +36,7 @@ from mountd.vfs.native import NativeAttributes, NativeKeeper
 from mountd.vfs.nodes import Directory, File, Ino, Node
 from mountd.vfs.readdir import Directories
 from mountd.vfs.rename import Renames
+from mountd.vfs.storing import Pending, Storing
 from mountd.vfs.table import Defaults, NodeTable
 from mountd.vfs.warming import Warmed, Warmer
 from mountd.writeback.upload import Uploader
@@ -137,10 +138,23 @@ class FileSystem:
             nursery=nursery,
             pending=deferral.backlog.pending if deferral is not None else None,
         )
-        self.files = Files(
+        self.storing = Storing(
             store,
             self.namespace,
             self.kernel,
+            cache=cache,
+            uploader=deferral.spooler
+            if deferral is not None and deferral.deferred
+            else Uploader(store, nursery=nursery, part_size=settings.part_size, originals=native),
+            failed=failures.add,
+            native=native is not None,
+            deferral=deferral,
+            on_conflict=settings.on_conflict,
+        )
+        self.files = Files(
+            store,
+            self.namespace,
+            self.storing,
             nursery=nursery,
             cache=cache,
             # A window of more than a part of the cache would push out what it has just brought.
@@ -152,21 +166,14 @@ class FileSystem:
                 budget=settings.buffer_limit // 2,
                 in_place=InPlace(native) if native is not None else None,
             ),
-            uploader=deferral.spooler
-            if deferral is not None and deferral.deferred
-            else Uploader(store, nursery=nursery, part_size=settings.part_size, originals=native),
-            failed=failures.add,
-            native=native is not None,
-            deferral=deferral,
-            on_conflict=settings.on_conflict,
         )
         self.metadata = Metadata(
             self.namespace, deferral, xattrs=settings.xattrs, root=root, in_place=native is not None
         )
         self.changes = Changes(
-            store, self.namespace, self.files, native=native, asks_first=settings.exclusive == "store"
+            store, self.namespace, self.files, self.storing, native=native, asks_first=settings.exclusive == "store"
         )
-        self.renames = Renames(store, self.namespace, self.files, changes=self.changes, journal=journal)
+        self.renames = Renames(store, self.namespace, self.files, self.storing, changes=self.changes, journal=journal)
         self.directories = Directories(self.namespace)
         self._warmer = Warmer(self.namespace, self.directories, self.files.fetcher, cache, content=self.files.content)
 
@@ -305,7 +312,7 @@ class FileSystem:
     async def sync_directory(self, node: Directory) -> None:
         """Return when the store has everything below a directory. Raises the first error, after all were tried."""
         failure: MountdError | None = None
-        for file, _ in self.files.pending(node):
+        for file, _ in self.storing.pending(node):
             try:
                 await self._flush(file)
             except MountdError as exc:
@@ -332,7 +339,7 @@ class FileSystem:
         async def flush() -> None:
             nonlocal failure
             try:
-                await self.files.flush(node)
+                await self.storing.flush(node)
             except MountdError as exc:
                 failure = exc
             finally:
@@ -357,9 +364,9 @@ class FileSystem:
         """Return the mount's state."""
         kept = self._deferral.backlog.pending if self._deferral is not None else None
         return FileSystemStatus(
-            pending=tuple(islice(chain((pending for _, pending in self.files.pending()), self._kept()), SHOWN)),
-            pending_changes=len(self.files.pending()) + (len(kept) if kept is not None else 0),
-            pending_bytes=sum(p.bytes for _, p in self.files.pending()) + (kept.bytes if kept is not None else 0),
+            pending=tuple(islice(chain((pending for _, pending in self.storing.pending()), self._kept()), SHOWN)),
+            pending_changes=len(self.storing.pending()) + (len(kept) if kept is not None else 0),
+            pending_bytes=sum(p.bytes for _, p in self.storing.pending()) + (kept.bytes if kept is not None else 0),
             cache_bytes=self.cache.bytes,
             cache_limit=self.cache.limit,
             nodes=len(self.nodes),
@@ -378,7 +385,7 @@ class FileSystem:
 
     def damaged(self, backing_file: Path, amount: int) -> str:
         """Note that `amount` bytes which only this machine has are damaged; return the name of the file."""
-        names = (node.key for node, _ in self.files.pending() if node.content and node.content.path == backing_file)
+        names = (node.key for node, _ in self.storing.pending() if node.content and node.content.path == backing_file)
         name = next(names, str(backing_file))
         self._failures.add(f"{name}: the local disk has damaged {amount} bytes that are not in the store")
         return name
@@ -389,10 +396,10 @@ class FileSystem:
         while True:
             await trio.sleep(delay)
             failed = False
-            for node, pending in self.files.pending():
+            for node, pending in self.storing.pending():
                 if not node.opens and pending.error is not None:
                     try:
-                        await self.files.flush(node)
+                        await self.storing.flush(node)
                     except MountdError:
                         failed = True
             delay = min(delay * 2, RETRY_LAST) if failed else RETRY_FIRST

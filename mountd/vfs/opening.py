@@ -103,7 +103,7 @@ async def open_filesystem(
                     await fs.files.settle()
                 nursery.cancel_scope.cancel()
                 with trio.CancelScope(shield=True):
-                    await fs.files.keep_all(10)
+                    await fs.storing.keep_all(10)
                     fs.remember_directories()
                     await trio.to_thread.run_sync(fs.keeper.save)
                     await cache.close()

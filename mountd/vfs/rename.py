@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from mountd.vfs.changes import Changes
     from mountd.vfs.files import Files
     from mountd.vfs.namespace import Namespace
+    from mountd.vfs.storing import Storing
     from mountd.writeback.journal import Journal
 
 Place = tuple[Directory, bytes]
@@ -83,11 +84,19 @@ class Renames:
     """Moves files and directories."""
 
     def __init__(
-        self, store: ObjectStore, namespace: Namespace, files: Files, *, changes: Changes, journal: Journal
+        self,
+        store: ObjectStore,
+        namespace: Namespace,
+        files: Files,
+        storing: Storing,
+        *,
+        changes: Changes,
+        journal: Journal,
     ) -> None:
         self._store = store
         self._namespace = namespace
         self._files = files
+        self._storing = storing
         self._changes = changes
         self._journal = journal
         self._keeper = namespace.keeper
@@ -181,7 +190,7 @@ class Renames:
         async with self._both(node, replaced):
             for each_file in (node, replaced):
                 if each_file is not None:
-                    await self._files.recognize(each_file)
+                    await self._storing.recognize(each_file)
             if replaced is not None and not replaced.others:
                 await self._files.detach(replaced)
             copied = await self._make_target(node, replaced, move)
@@ -202,11 +211,11 @@ class Renames:
         if node.info is None:
             # Not in the store yet: it will be uploaded under its new name alone.
             if there is not None:
-                await self._files.store_as(node, move.key, expect=expect)
+                await self._storing.store_as(node, move.key, expect=expect)
             return node.info
         self._changes.require_deleting(move.source[1])
         if node.dirty and not being_made:
-            await self._files.store_as(node, node.key, expect=node.info.version)
+            await self._storing.store_as(node, node.key, expect=node.info.version)
         info = node.info_at(*move.source)
         if info is None:
             raise Stale(f"{move.source[1]!r} was changed by somebody else")
@@ -237,7 +246,7 @@ class Renames:
             with contextlib.suppress(VersionChanged, NotFound):
                 await self._store.delete(node.info.key, expect=node.info.version)
         self._files.content(node).disown()
-        self._files.created(node)
+        self._storing.created(node)
         node.info = there
 
     async def _copy_and_delete(self, info: ObjectInfo, expect: Version, move: _Move) -> ObjectInfo:

@@ -63,7 +63,7 @@ def test_a_lost_answer_to_the_last_request_of_an_edit_is_no_conflict(request, fo
 @pytest.mark.parametrize("kind", ["s3", "gcs", "azure"])
 @pytest.mark.parametrize("last", ["rename", "remove", "write", "remove and write"])
 def test_a_request_that_was_given_up_undoes_nothing_when_it_arrives(request, folder, host, kind, last):
-    """A file is written, which succeeds at the second attempt; the first one comes after what is done next. [late]"""
+    """A file is stored at the second attempt; the first one arrives after what is done next. [late-arrival]"""
     with open_store(kind, folder, request.getfixturevalue) as store, faulty(store, seed=SEED) as chaos:
         host.configure(**SETTINGS)
         mount = host.mount(store)

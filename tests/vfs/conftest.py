@@ -98,7 +98,7 @@ class Shell:
 
     async def close(self, handle):
         try:
-            await self.fs.files.flush(self.fs.files.node(handle))
+            await self.fs.storing.flush(self.fs.files.node(handle))
         finally:
             await self.fs.files.release(handle)
 

@@ -132,7 +132,7 @@ async def test_a_change_of_ours_while_a_page_is_on_its_way_counts(directory, pag
         await shell.fs.files.write(handle, 0, b"of ours, longer")
 
         async def store():
-            await shell.fs.files.flush(shell.fs.files.node(handle))
+            await shell.fs.storing.flush(shell.fs.files.node(handle))
 
         shell.paged.meanwhile[page] = store
         assert (await relisted(shell))[0] == NAMES

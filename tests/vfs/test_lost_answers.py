@@ -27,7 +27,7 @@ async def refused(shell, path, data):
     await shell.fs.files.write(handle, 0, data)
     lose(shell, "put")
     with pytest.raises(Unavailable):
-        await shell.fs.files.flush(shell.fs.files.node(handle))
+        await shell.fs.storing.flush(shell.fs.files.node(handle))
     assert await shell.stored(path) == data
     return handle
 
@@ -138,7 +138,7 @@ async def test_a_conflict_keeps_bytes_whose_old_version_is_gone(mount):
         data = bytes(range(256)) * (4 * MiB // 256)
         handle = await shell.create("a")
         await shell.fs.files.write(handle, 0, data)
-        await shell.fs.files.flush(shell.fs.files.node(handle))
+        await shell.fs.storing.flush(shell.fs.files.node(handle))
         await shell.fs.files.write(handle, 10, b"edit")
         await shell.put("a", b"theirs")
         with pytest.raises(Exception, match="somebody else"):

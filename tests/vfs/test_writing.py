@@ -28,7 +28,7 @@ async def test_nothing_is_uploaded_twice(mount):
         await shell.fs.files.write(handle, 0, b"x")
         shell.store.taken()
         for _ in range(3):
-            await shell.fs.files.flush(shell.fs.files.node(handle))
+            await shell.fs.storing.flush(shell.fs.files.node(handle))
         await shell.close(handle)
         assert shell.store.taken() == [("put", "a")]
 
