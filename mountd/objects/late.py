@@ -10,7 +10,6 @@ has had its time.
 from __future__ import annotations
 
 import contextlib
-import math
 from typing import TYPE_CHECKING
 
 import trio
@@ -18,7 +17,7 @@ import trio
 from mountd.errors import Busy, MountdError, Throttled, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from mountd.objects.interface import Key
 
@@ -46,38 +45,37 @@ class Late:
         except (Throttled, Busy):  # refused
             raise
         except (Unavailable, trio.Cancelled):
-            for key in keys:
-                self._gave_up(key, begun)
+            self._gave_up(keys, begun)
             raise
         except MountdError:
             self.heard(keys)
             raise
         self.heard(keys)
 
-    def _gave_up(self, key: Key, begun: float) -> None:
+    def _gave_up(self, keys: Collection[Key], begun: float) -> None:
         if trio.current_time() - begun < LEAST:
-            self._wait(key, LEAST)
+            self._wait(dict.fromkeys(keys, LEAST))
         else:
-            self._silent.setdefault(key, begun)
+            self._silent = dict.fromkeys(keys, begun) | self._silent
 
     def heard(self, keys: Collection[Key]) -> None:
         """The service has answered a request for these keys."""
-        for key in keys if self._silent else ():
-            since = self._silent.pop(key, None)
-            if since is not None:
-                self._wait(key, min(trio.current_time() - since, MOST))
-
-    def _wait(self, key: Key, seconds: float) -> None:
         now = trio.current_time()
-        self._until = {known: end for known, end in self._until.items() if end > now}
-        self._until[key] = max(self._until.get(key, -math.inf), now + seconds)
+        silent = self.silent(keys)
+        if silent:
+            self._wait({key: min(now - self._silent.pop(key), MOST) for key in silent})
 
-    def is_silent(self, key: Key) -> bool:
-        """Tell whether nothing was heard of the service since a change of this key was given up."""
-        return key in self._silent
+    def _wait(self, seconds: Mapping[Key, float]) -> None:
+        now = trio.current_time()
+        left = {key: end for key, end in self._until.items() if end > now}
+        self._until = left | {key: max(now + more, left.get(key, 0.0)) for key, more in seconds.items()}
 
-    async def over(self, key: Key) -> None:
-        """Return when no change of this key that was given up can arrive any more."""
-        if key in self._until:
-            await trio.sleep_until(self._until[key])
-            self._until.pop(key, None)
+    def silent(self, keys: Collection[Key]) -> list[Key]:
+        """Return the keys of which nothing was heard since a change of them was given up."""
+        return [key for key in keys if key in self._silent] if self._silent else []
+
+    async def over(self, keys: Collection[Key]) -> None:
+        """Return when no change of these keys that was given up can arrive any more."""
+        ends = [self._until[key] for key in keys if key in self._until]
+        if ends:
+            await trio.sleep_until(max(ends))

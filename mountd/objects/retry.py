@@ -113,21 +113,21 @@ class RetryingStore(Layer):
             with self._late.sent(keys):
                 return await send()
 
-        for key in keys if self._late else ():
-            if self._late.is_silent(key):
-                await self._hear_of(key)
-            await self._late.over(key)
+        if self._late:
+            await self._hear_of(self._late.silent(keys))
+            await self._late.over(keys)
         return await self._repeat(name, noted, settle=settle)
 
-    async def _hear_of(self, key: Key) -> None:
-        """Have the service answer. Raises Unavailable, Busy."""
-        try:
-            await self.stat(key)
-        except (Unavailable, Busy):
-            raise
-        except MountdError:
-            pass  # it is there
-        self._late.heard([key])
+    async def _hear_of(self, silent: Sequence[Key]) -> None:
+        """Have the service answer for one of these keys, which is as good as for all. Raises Unavailable, Busy."""
+        if silent:
+            try:
+                await self.stat(silent[0])
+            except (Unavailable, Busy):
+                raise
+            except MountdError:
+                pass  # it is there
+            self._late.heard(silent)
 
     async def _repeat(
         self, name: str, send: Callable[[], Awaitable[T]], *, settle: Callable[[], Awaitable[T]] | None
