@@ -70,9 +70,10 @@ class _File:
         cold: what lies on the local disk has left the page cache.
         waited: how long readers at random places have waited for the store, in seconds.
         swept: up to where the file was fetched because that was too long.
+        left: nobody had it open any more when something was still on its way.
     """
 
-    __slots__ = ("cold", "flights", "streams", "swept", "waited")
+    __slots__ = ("cold", "flights", "left", "streams", "swept", "waited")
 
     def __init__(self, limit: int) -> None:
         self.flights: list[_Flight] = []
@@ -80,6 +81,7 @@ class _File:
         self.cold = False
         self.waited = 0.0
         self.swept = 0
+        self.left = False
 
     def over(self, start: int, end: int) -> list[_Flight]:
         """Return the flights that share a byte with `[start, end)`."""
@@ -203,6 +205,8 @@ class Fetcher:
     def release(self, content: Content) -> None:
         """Nobody has the file open any more."""
         self._arrivals.release(content)
+        file = self._file(content)
+        file.left = bool(file.flights)
 
     async def settle(self) -> None:
         """Return when what is on its way now is on the local disk."""
@@ -357,6 +361,10 @@ class Fetcher:
             self._in_flight -= flight.span.end - flight.span.start
             flight.landed.set()
             flight.stored.set()
+        if file.left and not file.flights:
+            file.left = False
+            if content.idle:  # writing what came last has opened it again
+                content.backing.close_file()
 
     async def _download(self, content: Content, span: Span) -> Callable[[], Awaitable[None]]:
         """Get bytes from the store, and return what writes them to the disk."""

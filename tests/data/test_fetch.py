@@ -168,6 +168,28 @@ def test_what_has_left_the_page_cache_is_read_ahead_from_the_disk():
     in_folder(main)
 
 
+def test_what_arrives_after_a_file_was_closed_leaves_it_closed():
+    """Its descriptor would stay until too many are open."""
+
+    async def main(folder):
+        store = SlowStore([5] * 100)
+        info = await store.put(Key("file"), os.urandom(20 * MiB))
+        content = Content(folder / "file", base=info, size=info.size, ledger=Ledger())
+        async with trio.open_nursery() as nursery:
+            fetcher = Fetcher(store, nursery=nursery, prefetch_limit=16 * MiB)
+            nursery.start_soon(fetcher.fetch, content)
+            await trio.sleep(1)
+            fetcher.release(content)
+            content.close()
+            await fetcher.settle()
+            await trio.testing.wait_all_tasks_blocked()
+            assert content.extents.covers(0, info.size)
+            assert not content.backing.is_open
+        content.discard()
+
+    in_folder(main)
+
+
 def test_a_reader_in_order_has_whole_ranges_fetched():
     """Once its window is large, each of them by one request; before that by a few small ones, so as not to wait."""
 
