@@ -205,8 +205,9 @@ class Fetcher:
     def release(self, content: Content) -> None:
         """Nobody has the file open any more."""
         self._arrivals.release(content)
-        file = self._file(content)
-        file.left = bool(file.flights)
+        file = self._files.get(content)
+        if file is not None:
+            file.left = bool(file.flights)
 
     async def settle(self) -> None:
         """Return when what is on its way now is on the local disk."""

@@ -75,6 +75,10 @@ class Layer:
 
     async def open_upload(self, key: Key, *, replaces: Version | None = None) -> Upload:
         inner = await self._request("open_upload", lambda: self._inner.open_upload(key, replaces=replaces))
+        return self._upload(inner, key)
+
+    def _upload(self, inner: Upload, key: Key) -> Upload:
+        """Return what passes the requests of an upload on."""
         return LayerUpload(inner, self)
 
     async def aclose(self) -> None:

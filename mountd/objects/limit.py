@@ -62,8 +62,7 @@ class LimitedStore(Layer):
         self.traffic["received"] += len(chunk.data)
         return chunk
 
-    async def open_upload(self, key: Key, *, replaces: Version | None = None) -> Upload:
-        inner = await self._request("open_upload", lambda: self._inner.open_upload(key, replaces=replaces))
+    def _upload(self, inner: Upload, key: Key) -> Upload:
         return _CountedUpload(inner, self)
 
     async def copy(

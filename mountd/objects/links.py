@@ -20,14 +20,13 @@ def kept(tree: str, target: str, beside: Callable[[str], str]) -> Iterator[None]
     Costs nothing for a file with one name. The names of another are found by walking the tree: the file system knows
     how many there are, and not where.
     """
-    with contextlib.ExitStack() as stack:
-        try:
-            # As long as it is open, no other file can get its number when its last name goes.
-            descriptor = os.open(target, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
-            yield
-            return
-        stack.callback(os.close, descriptor)
+    try:
+        # As long as it is open, no other file can get its number when its last name goes.
+        descriptor = os.open(target, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield
+        return
+    try:
         old = os.fstat(descriptor)
         yield
         others = min(old.st_nlink - 1, os.fstat(descriptor).st_nlink) if stat.S_ISREG(old.st_mode) else 0
@@ -35,6 +34,8 @@ def kept(tree: str, target: str, beside: Callable[[str], str]) -> Iterator[None]
             name = beside(path)
             os.link(target, name, follow_symlinks=False)
             os.rename(name, path)
+    finally:
+        os.close(descriptor)
 
 
 def _names(tree: str, state: os.stat_result, most: int) -> Iterator[str]:

@@ -59,7 +59,7 @@ class RetryingStore(Layer):
         return page
 
     async def put(self, key: Key, data: Buffer, *, expect: Version | None = None) -> ObjectInfo:
-        return await self.change(
+        return await self._change(
             "put",
             [key],
             lambda: self._inner.put(key, data, expect=expect),
@@ -69,7 +69,7 @@ class RetryingStore(Layer):
     async def copy(
         self, source: ObjectInfo, target: Key, *, expect: Version | None = None, match: bool = True
     ) -> ObjectInfo:
-        return await self.change(
+        return await self._change(
             "copy",
             [target],
             lambda: self._inner.copy(source, target, expect=expect, match=match),
@@ -77,7 +77,7 @@ class RetryingStore(Layer):
         )
 
     async def delete(self, key: Key, *, expect: Version | None = None) -> None:
-        await self.change(
+        await self._change(
             "delete",
             [key],
             lambda: self._inner.delete(key, expect=expect),
@@ -85,21 +85,20 @@ class RetryingStore(Layer):
         )
 
     async def delete_many(self, versions: Mapping[Key, Version | None]) -> None:
-        await self.change("delete_many", versions, lambda: self._inner.delete_many(versions))
+        await self._change("delete_many", versions, lambda: self._inner.delete_many(versions))
 
     async def rename(self, source: ObjectInfo, target: Key, *, expect: Version | None = None) -> ObjectInfo:
-        return await self.change(
+        return await self._change(
             "rename",
             [source.key, target],
             lambda: self._inner.rename(source, target, expect=expect),
             settle=lambda: self._renamed_before(source, target),
         )
 
-    async def open_upload(self, key: Key, *, replaces: Version | None = None) -> Upload:
-        inner = await self._request("open_upload", lambda: self._inner.open_upload(key, replaces=replaces))
+    def _upload(self, inner: Upload, key: Key) -> Upload:
         return _RetriedUpload(inner, self, key)
 
-    async def change(
+    async def _change(
         self,
         name: str,
         keys: Collection[Key],
@@ -205,7 +204,7 @@ class _RetriedUpload(LayerUpload):
 
     def __init__(self, inner: Upload, layer: RetryingStore, key: Key) -> None:
         super().__init__(inner, layer)
-        self._change = layer.change
+        self._change = layer._change
         self._key = key
 
     async def complete(self, numbers: Sequence[int], *, expect: Version | None = None) -> ObjectInfo:

@@ -84,9 +84,8 @@ class NodeTable:
         """
         if node.unlinked or node.parent is None:
             return
-        before = self.make_file(node.ino, node.parent, node.name, node.info)
+        before = self.file(node.parent, node.name, node.info, node.ino)
         before.lookups, before.unlinked, before.displaced = node.lookups, True, True
-        self._nodes[before.ino] = before
         node.ino, node.lookups = Ino(self.numbers.single()), 0
         self._nodes[node.ino] = node
 

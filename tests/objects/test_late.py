@@ -4,7 +4,6 @@ import contextlib
 
 import pytest
 import trio
-import trio.testing
 
 from mountd.errors import DeadlineExceeded, MountdError, NotFound
 from mountd.objects.interface import ABSENT, Key
@@ -116,11 +115,6 @@ async def write(store):
 
 
 LAST = {remove: None, remove_many: None, move: None, write: b"2"}
-
-
-@pytest.fixture
-def autojump_clock():
-    return trio.testing.MockClock(autojump_threshold=0)
 
 
 @pytest.fixture

@@ -55,11 +55,6 @@ def store(unreliable, reports):
     return RetryingStore(LimitedStore(unreliable, deadline=10), budget=30, report=reports.append)
 
 
-@pytest.fixture
-def autojump_clock():
-    return trio.testing.MockClock(autojump_threshold=0)
-
-
 async def test_passing_failures_are_overcome(store, unreliable, autojump_clock):
     """Unavailable and throttled requests are sent again until they succeed."""
     unreliable.plan = [Unavailable("reset"), Throttled("slow down"), None]
